@@ -1,0 +1,16 @@
+"""The network: `RPFNet`, its auxiliary decoder and the configuration of its two readings."""
+
+from rpfnet_jax.model.config import ModelConfig, Reading
+from rpfnet_jax.model.layers import NormMode, Statistics
+from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures
+
+__all__ = [
+    "MIN_SIDE",
+    "AuxiliaryDecoder",
+    "ModelConfig",
+    "NormMode",
+    "RPFNet",
+    "Reading",
+    "StageFeatures",
+    "Statistics",
+]

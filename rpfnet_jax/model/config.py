@@ -1,0 +1,75 @@
+"""The network's configuration: every choice in which the two readings of RPFNet differ is a named field."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+Reading = Literal["paper", "released"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Shape of an `RPFNet`. The defaults are the `paper` reading with the sizes of the paper.
+
+    Attributes:
+        channels: width of both branches; even, at least 4. Paper and released code: 32.
+        stages: N, the number of CPM-RPM-FDFM iterations. Paper: 3.
+        share_stages: True iterates one block N times (running statistics are kept per stage all the same);
+            False gives each stage its own weights.
+        gate_kernel: side of the CPM gate's convolution, Eq. 2. Paper: 3. Released code: 1.
+        attention: whether the RPM applies channel and spatial attention, Eq. 3. The released code computes
+            and drops it: its parameters exist, its result is never used.
+        merge: how the RPM joins its three dilated convolutions: their `sum` (Eq. 3), or `concat` followed by
+            a 1x1 convolution (released code).
+        spectral_input: what the FDFM transforms: the `refined` features CB3x3(x) (Eq. 4), or its `raw` input x
+            (released code).
+    """
+
+    channels: int = 32
+    stages: int = 3
+    share_stages: bool = True
+    gate_kernel: int = 3
+    attention: bool = True
+    merge: Literal["sum", "concat"] = "sum"
+    spectral_input: Literal["refined", "raw"] = "refined"
+
+    def __post_init__(self) -> None:
+        if self.channels < 4 or self.channels % 4:
+            raise ValueError(f"model.channels must be a positive multiple of 4, got {self.channels}")
+        if self.stages < 1:
+            raise ValueError(f"model.stages must be at least 1, got {self.stages}")
+        if self.gate_kernel not in (1, 3):
+            raise ValueError(f"model.gate_kernel must be 1 or 3, got {self.gate_kernel}")
+        if self.merge not in ("sum", "concat"):
+            raise ValueError(f"model.merge must be 'sum' or 'concat', got {self.merge!r}")
+        if self.spectral_input not in ("refined", "raw"):
+            raise ValueError(f"model.spectral_input must be 'refined' or 'raw', got {self.spectral_input!r}")
+
+    @classmethod
+    def preset(cls, reading: Reading, **overrides: Any) -> ModelConfig:
+        """The configuration of one reading, with single fields replaced.
+
+        Args:
+            reading: `paper` (the paper's equations) or `released` (what the authors' code computes).
+            **overrides: fields of this class; a value of None keeps the reading's own.
+
+        Raises:
+            ValueError: unknown reading, or a value that a field does not take.
+            TypeError: a field that does not exist.
+        """
+        if reading not in _READINGS:
+            raise ValueError(f"model.reading must be one of {sorted(_READINGS)}, got {reading!r}")
+        chosen = {name: value for name, value in overrides.items() if value is not None}
+        return cls(**{**_READINGS[reading], **chosen})
+
+    @property
+    def statistics_rows(self) -> int:
+        """Rows of running statistics in each norm layer of a stage: N when the stages share their weights."""
+        return self.stages if self.share_stages else 1
+
+
+_READINGS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "released": {"gate_kernel": 1, "attention": False, "merge": "concat", "spectral_input": "raw"},
+}

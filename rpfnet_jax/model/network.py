@@ -1,0 +1,146 @@
+"""RPFNet, the whole network, and the auxiliary decoder that accompanies it in training."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from rpfnet_jax.model.config import ModelConfig
+from rpfnet_jax.model.cpm import CPM
+from rpfnet_jax.model.fdfm import FDFM
+from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm
+from rpfnet_jax.model.rpm import RPM
+
+MIN_SIDE = 16
+
+
+class StageFeatures(NamedTuple):
+    """The feature maps of one stage, those of Figure 3; each (B, H, W, C).
+
+    Attributes:
+        promoted_residual: R^ of Eq. 1.
+        promoted_fusion: F^ of Eq. 2.
+        residual: output of the RPM, Eq. 3.
+        fusion: output of the FDFM, Eq. 4.
+    """
+
+    promoted_residual: Float[Array, "b h w c"]
+    promoted_fusion: Float[Array, "b h w c"]
+    residual: Float[Array, "b h w c"]
+    fusion: Float[Array, "b h w c"]
+
+
+class Stage(nn.Module):
+    """One iteration: CPM, then RPM and FDFM on what it returns."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, residual: Float[Array, "b h w c"], fusion: Float[Array, "b h w c"], statistics: Statistics
+    ) -> StageFeatures:
+        promoted_residual, promoted_fusion = CPM(self.config, name="cpm")(residual, fusion, statistics)
+        return StageFeatures(
+            promoted_residual,
+            promoted_fusion,
+            RPM(self.config, name="rpm")(promoted_residual, statistics),
+            FDFM(self.config, name="fdfm")(promoted_fusion, statistics),
+        )
+
+
+class Reconstruction(nn.Module):
+    """Two CBs (C, C/2 channels), a 3x3 convolution to one channel and a sigmoid: the head and the auxiliary decoder."""
+
+    channels: int = 32
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w 1"]:
+        x = ConvBlock(self.channels, name="block_0")(features, statistics)
+        x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
+        return jax.nn.sigmoid(Conv(1, name="out")(x))
+
+
+class RPFNet(nn.Module):
+    """Residual Prior-driven Frequency-aware Network (ACM MM 2025).
+
+    Example:
+        >>> model = RPFNet(ModelConfig.preset("paper"))
+        >>> variables = model.init(jax.random.key(0), ir, vis_y)
+        >>> fused = jax.jit(model.apply)(variables, ir, vis_y)
+
+    Attributes:
+        config: the network's shape; see `ModelConfig`.
+    """
+
+    config: ModelConfig = ModelConfig()
+
+    @nn.compact
+    def __call__(
+        self,
+        ir: Float[Array, "b h w 1"],
+        vis_y: Float[Array, "b h w 1"],
+        norm: NormMode = "image",
+        adapt: float | Float[Array, ""] = 0.1,
+        features: bool = False,
+    ) -> Float[Array, "b h w 1"] | tuple[Float[Array, "b h w 1"], tuple[StageFeatures, ...]]:
+        """Fuses a batch of registered pairs.
+
+        Args:
+            ir: infrared images, float32 in [0, 1]; any height and width of at least 16.
+            vis_y: luminance of the visible images, same shape and range.
+            norm: where the norm layers take their statistics from; see `Statistics`. `batch` with
+                `mutable=["batch_stats"]` is training.
+            adapt: weight of the image's own statistics in `adaptive` mode.
+            features: also return the feature maps of every stage (Figure 3). Static, like `norm`.
+
+        Returns:
+            The fused luminance in (0, 1), (B, H, W, 1); with `features`, a pair of it and the N `StageFeatures`.
+
+        Raises:
+            ValueError: shapes differ, are not (B, H, W, 1), or a side is shorter than 16; unknown `norm`.
+        """
+        _check_inputs(ir, vis_y)
+        check_norm(norm)
+        statistics = Statistics(norm, adapt)
+        config = self.config
+        residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
+        # Channel order of the released weights: visible first.
+        fusion = ConvBlock(config.channels, name="fusion_stem")(jnp.concatenate([vis_y, ir], -1), statistics)
+
+        # Unrolled on purpose: a convolution's gradient inside lax.scan is about 40 times slower on CPU.
+        maps = []
+        stage = Stage(config, name="stage") if config.share_stages else None
+        for index in range(config.stages):
+            block = stage or Stage(config, name=f"stage_{index}")
+            maps.append(block(residual, fusion, statistics.at(index)))
+            residual, fusion = maps[-1].residual, maps[-1].fusion
+
+        fused = Reconstruction(config.channels, name="head")(residual + fusion, statistics)
+        return (fused, tuple(maps)) if features else fused
+
+
+class AuxiliaryDecoder(nn.Module):
+    """Decodes the last residual features into M', the map that the saliency structure loss constrains (Eq. 5-7).
+
+    Used in training only; not part of the fusion network's parameters.
+    """
+
+    config: ModelConfig = ModelConfig()
+
+    @nn.compact
+    def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
+        """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
+        return Reconstruction(self.config.channels, name="head")(residual, Statistics(norm))
+
+
+def _check_inputs(ir: Array, vis_y: Array) -> None:
+    if ir.shape != vis_y.shape:
+        raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
+    if ir.ndim != 4 or ir.shape[-1] != 1:
+        raise ValueError(f"IR and VIS_Y must be (batch, height, width, 1), got {ir.shape}")
+    if min(ir.shape[1:3]) < MIN_SIDE:
+        raise ValueError(f"height and width must be at least {MIN_SIDE}, got {ir.shape[1]}x{ir.shape[2]}")

@@ -1,0 +1,38 @@
+"""RPM, the Residual Prior Module (Eq. 3)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rpfnet_jax.model.config import ModelConfig
+from rpfnet_jax.model.layers import ChannelAttention, Conv, ConvBlock, SpatialAttention, Statistics
+
+DILATIONS = (1, 3, 5)
+
+
+class RPM(nn.Module):
+    """Multi-scale context of the residual features: R = sum over r in {1, 3, 5} of DConv_r(SA(CA(R^))).
+
+    With `config.attention` False the attention modules have parameters, as in the released network, but no
+    computation: their result would be dropped.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, residual: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
+        channels, rows = self.config.channels, self.config.statistics_rows
+        if self.config.attention or self.is_initializing():
+            attended = ChannelAttention(name="channel_attention")(residual)
+            attended = SpatialAttention(rows, name="spatial_attention")(attended, statistics)
+            if self.config.attention:
+                residual = attended
+        contexts = [
+            ConvBlock(channels, dilation=rate, rows=rows, name=f"dilated_{rate}")(residual, statistics)
+            for rate in DILATIONS
+        ]
+        if self.config.merge == "sum":
+            return contexts[0] + contexts[1] + contexts[2]
+        return Conv(channels, kernel=1, name="merge")(jnp.concatenate(contexts, axis=-1))

@@ -1,0 +1,170 @@
+"""The whole network: parameter counts, sizes, laws of the norm modes, features."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet
+
+SMALL = ModelConfig(channels=8, stages=2)
+
+
+def count(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def shapes_of(config: ModelConfig) -> dict:
+    image = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)
+    return jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
+
+
+@pytest.fixture(scope="module", params=["paper", "released"])
+def network(request):
+    model = RPFNet(ModelConfig.preset(request.param, channels=8, stages=2))
+    image = jnp.zeros((1, 16, 16, 1))
+    variables = jax.jit(model.init)(jax.random.key(1), image, image)
+    # Running statistics as after some training: none at its initial value, no two stages alike.
+    keys = iter(jax.random.split(jax.random.key(2), 100))
+    stats = jax.tree.map(lambda x: 0.5 + jax.random.uniform(next(keys), x.shape), variables["batch_stats"])
+    return model, {**variables, "batch_stats": stats}
+
+
+@pytest.mark.parametrize(
+    ("reading", "share_stages", "expected"),
+    # Shared stages: the numbers of the authors' file and of the paper's equations. Own weights: two more stages.
+    [("released", True, 72_074), ("paper", True, 77_162), ("released", False, 185_884), ("paper", False, 201_148)],
+)
+def test_parameter_count_is_exact(reading, share_stages, expected):
+    assert count(shapes_of(ModelConfig.preset(reading, share_stages=share_stages))["params"]) == expected
+
+
+def test_auxiliary_decoder_has_the_architecture_of_the_head():
+    features = jax.ShapeDtypeStruct((1, 16, 16, 32), jnp.float32)
+    auxiliary = jax.eval_shape(AuxiliaryDecoder().init, jax.random.key(0), features)["params"]
+    head = shapes_of(ModelConfig())["params"]["head"]
+    assert jax.tree.map(lambda x: x.shape, auxiliary["head"]) == jax.tree.map(lambda x: x.shape, head)
+
+
+def test_running_statistics_are_kept_per_stage():
+    stats = shapes_of(ModelConfig(stages=4))["batch_stats"]
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(stats["stage"])} == {4}
+    assert {
+        leaf.shape[0] for name in ("fusion_stem", "residual_stem", "head") for leaf in jax.tree.leaves(stats[name])
+    } == {1}
+    own = shapes_of(ModelConfig(stages=4, share_stages=False))["batch_stats"]
+    assert {f"stage_{index}" for index in range(4)} <= set(own)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(own)} == {1}
+
+
+def test_initialisation_is_torchs():
+    params = RPFNet(ModelConfig()).init(jax.random.key(0), *[jnp.zeros((1, 16, 16, 1))] * 2)["params"]
+    conv = params["stage"]["cpm"]["context"]["conv"]
+    bound = (3 * 3 * 32) ** -0.5
+    for leaf in (conv["kernel"], conv["bias"]):
+        assert float(jnp.abs(leaf).max()) <= bound
+    # Uniform in +-bound: its standard deviation is bound/sqrt(3); 9,216 draws are within 2 % of it.
+    np.testing.assert_allclose(jnp.std(conv["kernel"]), bound / 3**0.5, rtol=0.02)
+    frequency = params["stage"]["fdfm"]["frequency"]["conv"]
+    assert set(frequency) == {"kernel"}, "the frequency convolution has no bias"
+
+
+@settings(max_examples=6, deadline=None)
+@given(height=st.integers(16, 40), width=st.integers(16, 40))
+def test_size_out_is_size_in(network, height, width):
+    model, variables = network
+    ir = jnp.linspace(0, 1, height * width).reshape(1, height, width, 1)
+    fused = model.apply(variables, ir, 1 - ir)
+    assert fused.shape == ir.shape
+    assert bool(jnp.all((fused > 0) & (fused < 1)))
+
+
+@pytest.mark.parametrize("norm", ["image", "running", "adaptive"])
+def test_batch_equals_one_by_one(network, flir_patches, norm):
+    model, variables = network
+    ir, vis = flir_patches
+    apply = jax.jit(lambda a, b: model.apply(variables, a, b, norm=norm))
+    together = apply(ir, vis)
+    alone = jnp.concatenate([apply(ir[i : i + 1], vis[i : i + 1]) for i in range(2)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_batch_mode_depends_on_the_neighbours(network, flir_patches):
+    model, variables = network
+    ir, vis = flir_patches
+    together = model.apply(variables, ir, vis, norm="batch")
+    alone = model.apply(variables, ir[:1], vis[:1], norm="batch")
+    assert float(jnp.abs(together[:1] - alone).max()) > 1e-4
+    np.testing.assert_allclose(alone, model.apply(variables, ir[:1], vis[:1], norm="image"), atol=1e-6)
+
+
+def test_adaptive_mode_has_image_and_running_as_its_ends(network, flir_patches):
+    model, variables = network
+    apply = jax.jit(lambda adapt: model.apply(variables, *flir_patches, norm="adaptive", adapt=adapt))
+    for adapt, end in ((0.0, "running"), (1.0, "image")):
+        expected = model.apply(variables, *flir_patches, norm=end)
+        np.testing.assert_allclose(apply(jnp.float32(adapt)), expected, atol=2e-6)
+    middle = apply(jnp.float32(0.5))
+    for end in ("running", "image"):
+        assert float(jnp.abs(middle - model.apply(variables, *flir_patches, norm=end)).max()) > 1e-4
+
+
+def test_features_are_those_of_every_stage(network, flir_patches):
+    model, variables = network
+    fused, stages = model.apply(variables, *flir_patches, features=True)
+    np.testing.assert_array_equal(fused, model.apply(variables, *flir_patches))
+    assert len(stages) == 2
+    for stage in stages:
+        assert {maps.shape for maps in stage} == {(2, 48, 56, 8)}
+    assert float(jnp.abs(stages[0].fusion - stages[1].fusion).max()) > 1e-3
+
+
+def test_unused_attention_of_the_released_reading_costs_nothing(flir_patches):
+    def optimised(config):
+        model = RPFNet(config)
+        variables = model.init(jax.random.key(0), *flir_patches)
+        compiled = jax.jit(model.apply).lower(variables, *flir_patches).compile()
+        return compiled.cost_analysis()["flops"], variables
+
+    released, variables = optimised(ModelConfig.preset("released", channels=8))
+    attended, _ = optimised(ModelConfig.preset("released", channels=8, attention=True))
+    assert "channel_attention" in variables["params"]["stage"]["rpm"]
+    # Per pixel and stage at least the 7x7 convolution from 4 channels.
+    assert attended - released > 3 * 2 * 48 * 56 * 2 * 49 * 4
+
+
+def test_features_are_not_computed_unless_asked_for(network, flir_patches):
+    model, variables = network
+    text = jax.jit(lambda *pair: model.apply(variables, *pair)).lower(*flir_patches).compile().as_text()
+    assert "f32[2,48,56,1]" in text.split("->")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("ir_shape", "vis_shape", "message"),
+    [
+        ((1, 32, 32, 1), (1, 32, 33, 1), r"same shape.*\(1, 32, 32, 1\).*\(1, 32, 33, 1\)"),
+        ((1, 15, 32, 1), (1, 15, 32, 1), "at least 16, got 15x32"),
+    ],
+)
+def test_bad_shapes_are_refused(network, ir_shape, vis_shape, message):
+    model, variables = network
+    with pytest.raises(ValueError, match=message):
+        model.apply(variables, jnp.zeros(ir_shape), jnp.zeros(vis_shape))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("channels", 6), ("stages", 0), ("gate_kernel", 5), ("merge", "mean"), ("spectral_input", "none")],
+)
+def test_impossible_configurations_are_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        ModelConfig.preset("paper", **{field: value})
+
+
+def test_unknown_reading_and_field_are_refused():
+    with pytest.raises(ValueError, match=r"paper.*released"):
+        ModelConfig.preset("other")
+    with pytest.raises(TypeError, match="depth"):
+        ModelConfig.preset("paper", depth=3)
