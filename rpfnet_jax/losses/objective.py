@@ -1,0 +1,41 @@
+"""The training objective: L_total = L_SS + L_F with L_F = L_c + lambda2 * L_s (Eq. 8 and 14)."""
+
+from __future__ import annotations
+
+from jaxtyping import Array, Float
+
+from rpfnet_jax.losses.config import LossConfig
+from rpfnet_jax.losses.contrastive import contrastive_loss
+from rpfnet_jax.losses.saliency import gradient_loss, region_loss
+from rpfnet_jax.losses.structure import structure_loss
+
+
+def objective(
+    fused: Float[Array, "b h w 1"],
+    aux_map: Float[Array, "b h w 1"],
+    ir: Float[Array, "b h w 1"],
+    vis_y: Float[Array, "b h w 1"],
+    config: LossConfig = LossConfig(),
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """L_total of Eq. 14 and its terms.
+
+    Args:
+        fused: fused luminance F in [0, 1].
+        aux_map: the auxiliary decoder's map M' in [0, 1].
+        ir: infrared images in [0, 1].
+        vis_y: luminance of the visible images in [0, 1].
+        config: reading and weights of the terms.
+
+    Returns:
+        The scalar to minimise and a flat dict of unweighted terms: `contrastive` (L_c), `structure` (L_s),
+        `saliency_gradient` (L_grad), `saliency_region` (L_reg), and `total`.
+    """
+    terms = {
+        "contrastive": contrastive_loss(fused, ir, vis_y, config),
+        "structure": structure_loss(fused, ir, vis_y, config),
+        "saliency_gradient": gradient_loss(aux_map, ir, vis_y, config),
+        "saliency_region": region_loss(aux_map, ir, config),
+    }
+    fusion = terms["contrastive"] + config.lambda2 * terms["structure"]
+    total = terms["saliency_gradient"] + terms["saliency_region"] + fusion
+    return total, {"total": total, **terms}

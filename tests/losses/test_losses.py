@@ -1,0 +1,180 @@
+"""The losses: parity with the released code, laws, oracles, and finite gradients where denominators vanish."""
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpfnet_jax.losses import (
+    LossConfig,
+    adaptive_weight,
+    contrastive_distances,
+    contrastive_loss,
+    gradient_loss,
+    objective,
+    region_loss,
+    saliency_loss,
+    ssim_map,
+    structure_loss,
+    texture_mask,
+    thermal_mask,
+)
+from rpfnet_jax.losses.contrastive import spectral_l1
+from rpfnet_jax.losses.statistics import sobel_magnitude
+
+PAPER, RELEASED = LossConfig.preset("paper"), LossConfig.preset("released")
+READINGS = pytest.mark.parametrize("config", [PAPER, RELEASED], ids=["paper", "released"])
+
+
+@pytest.fixture
+def images(released):
+    """fused, M', IR, VIS of the reference batch, (2, 64, 64, 1)."""
+    return tuple(jnp.asarray(released[f"loss_{name}"]) for name in ("fused", "aux_map", "ir", "vis"))
+
+
+def test_released_reading_equals_the_released_code(released, images):
+    fused, aux_map, ir, vis = images
+    np.testing.assert_array_equal(adaptive_weight(ir, vis, RELEASED), released["loss_mask"])
+    total, terms = objective(fused, aux_map, ir, vis, RELEASED)
+    np.testing.assert_allclose(terms["contrastive"], released["loss_contrastive"], rtol=1e-5)
+    np.testing.assert_allclose(terms["structure"], released["loss_structure"], rtol=1e-5)
+    np.testing.assert_allclose(saliency_loss(aux_map, ir, vis, RELEASED), released["loss_saliency"], rtol=1e-5)
+    np.testing.assert_allclose(total, released["loss_total"], rtol=1e-5)
+
+
+@READINGS
+def test_total_is_the_weighted_sum_of_its_terms(images, config):
+    total, terms = objective(*images, config)
+    fusion = terms["contrastive"] + config.lambda2 * terms["structure"]
+    np.testing.assert_allclose(total, terms["saliency_gradient"] + terms["saliency_region"] + fusion, rtol=1e-6)
+    np.testing.assert_array_equal(total, terms["total"])
+
+
+def test_paper_reading_treats_each_image_by_itself(images):
+    together, _ = objective(*images, PAPER)
+    alone = [objective(*(x[i : i + 1] for x in images), PAPER)[0] for i in range(2)]
+    np.testing.assert_allclose(together, sum(alone) / 2, rtol=1e-5)
+
+
+def test_released_reading_does_not(images):
+    together, _ = objective(*images, RELEASED)
+    alone = [objective(*(x[i : i + 1] for x in images), RELEASED)[0] for i in range(2)]
+    assert abs(float(together - sum(alone) / 2)) > 1e-3
+
+
+def test_masks_by_hand():
+    ir = jnp.zeros((1, 16, 16, 1)).at[0, 4:6, 4:6].set(1.0)
+    np.testing.assert_array_equal(thermal_mask(ir), ir)
+    edges = texture_mask(ir)[0, :, :, 0]
+    assert set(map(tuple, np.argwhere(edges))) == {(r, c) for r in range(3, 7) for c in range(3, 7)}
+
+
+def test_sobel_by_hand():
+    ramp = jnp.broadcast_to(jnp.arange(8.0)[None, None, :, None], (1, 6, 8, 1))
+    inside = sobel_magnitude(ramp)[0, 1:-1, 1:-1, 0]
+    np.testing.assert_allclose(inside, 8.0, rtol=1e-6)
+
+
+def test_weight_holds_the_hot_pixels_with_plus_signs_and_not_as_printed(flir_patches):
+    ir, vis = map(jnp.asarray, flir_patches)
+    hot = thermal_mask(ir) > 0
+    plus = adaptive_weight(ir, vis, PAPER)[hot].mean()
+    printed = adaptive_weight(ir, vis, LossConfig.preset("paper", weight_signs="printed"))[hot].mean()
+    assert plus > 0.7
+    assert printed < 0.3
+
+
+@pytest.mark.parametrize("width", [20, 21])
+def test_half_spectrum_distance_equals_the_full_one(width):
+    a, b = jax.random.normal(jax.random.key(0), (2, 3, 17, width, 1))
+    full = np.abs(np.fft.fft2(np.asarray(a, np.float64) - np.asarray(b), axes=(1, 2))).mean((1, 2, 3))
+    ours = spectral_l1(jnp.fft.rfft2(a - b, axes=(1, 2)), width)
+    np.testing.assert_allclose(ours, full, rtol=1e-5)
+
+
+@pytest.mark.parametrize("negatives", ["released", "printed"])
+def test_contrastive_pairs_are_those_of_equation_12(images, negatives):
+    fused, _, ir, vis = images
+    config = LossConfig.preset("paper", negatives=negatives)
+    w = np.asarray(adaptive_weight(ir, vis, config))
+    f, i, v = (np.asarray(x, np.float64) for x in (fused, ir, vis))
+    c = 1 - w
+    pairs = {
+        "released": [(f * w, i * c), (f * w, v * w), (f * c, i * c), (f * c, v * w)],
+        "printed": [(f * w, i * c), (f * w, v * w), (f * c, i * w), (f * c, v * c)],
+    }[negatives]
+
+    def distance(a, b):
+        return np.abs(np.fft.fft2(a - b, axes=(1, 2))).mean((1, 2, 3))
+
+    positive, negative = contrastive_distances(fused, ir, vis, config)
+    np.testing.assert_allclose(positive, distance(f * w, i * w) + distance(f * c, v * c), rtol=1e-5)
+    np.testing.assert_allclose(negative, sum(distance(a, b) for a, b in pairs), rtol=1e-5)
+
+
+@READINGS
+def test_contrastive_loss_is_zero_for_the_wanted_composition(images, config):
+    _, _, ir, vis = images
+    w = adaptive_weight(ir, vis, config)
+    wanted = ir * w + vis * (1 - w)
+    assert float(contrastive_loss(wanted, ir, vis, config)) < 1e-6
+    assert float(contrastive_loss(ir * (1 - w) + vis * w, ir, vis, config)) > 0.5
+
+
+def test_ssim_agrees_with_dm_pix(images):
+    fused, _, ir, _ = images
+    ours = jnp.mean(ssim_map(fused, ir, PAPER), axis=(1, 2, 3))
+    np.testing.assert_allclose(ours, dm_pix.ssim(fused, ir, filter_size=11, filter_sigma=1.5), rtol=1e-4)
+
+
+@READINGS
+def test_structure_loss_is_zero_for_identical_images_and_symmetric_in_the_sources(images, config):
+    fused, _, ir, vis = images
+    assert float(structure_loss(ir, ir, ir, config)) < 1e-6
+    np.testing.assert_allclose(
+        structure_loss(fused, ir, vis, config), structure_loss(fused, vis, ir, config), rtol=1e-6
+    )
+
+
+@READINGS
+def test_saliency_rewards_a_map_that_answers_to_hot_and_textured_pixels(images, config):
+    _, _, ir, vis = images
+    empty, full = jnp.zeros_like(ir), jnp.ones_like(ir)
+    assert float(region_loss(full, ir, config)) < float(region_loss(empty, ir, config))
+    assert float(gradient_loss(ir, ir, vis, config)) < float(gradient_loss(empty, ir, vis, config))
+
+
+@READINGS
+@pytest.mark.parametrize("sources", ["black", "flat", "saturated", "identical", "constant difference", "one hot pixel"])
+@pytest.mark.parametrize("size", [(16, 16), (17, 31)])
+def test_values_and_gradients_are_finite_where_denominators_vanish(config, sources, size):
+    texture = jax.random.uniform(jax.random.key(3), (2, *size, 1))
+    ones = jnp.ones_like(texture)
+    ir, vis = {
+        "black": (0 * ones, 0 * ones),
+        "flat": (0.5 * ones, 0.5 * ones),
+        "saturated": (ones, ones),
+        "identical": (texture, texture),
+        "constant difference": (0.7 * ones, 0.2 * ones),
+        "one hot pixel": ((0 * ones).at[:, 5, 5].set(1.0), 0 * ones),
+    }[sources]
+    gradient = jax.jit(jax.value_and_grad(lambda f, m: objective(f, m, ir, vis, config)[0], argnums=(0, 1)))
+    for fused in (ir, vis, texture, 0 * ones, ones):
+        value, grads = gradient(fused, fused)
+        assert np.isfinite(value)
+        assert all(np.isfinite(grad).all() for grad in grads)
+
+
+def test_masks_carry_no_gradient(images):
+    _, _, ir, vis = images
+    total = jax.grad(lambda x: adaptive_weight(x, vis).sum() + thermal_mask(x).sum() + texture_mask(x).sum())(ir)
+    assert float(jnp.abs(total).max()) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("scope", "pixel"), ("saliency", "l1"), ("ssim_window", 4), ("weight_signs", "minus")]
+)
+def test_impossible_choices_are_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        LossConfig.preset("paper", **{field: value})
