@@ -1,0 +1,91 @@
+"""All metrics of one fused image, as one row of a table."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Shaped
+
+from rpfnet_jax.metrics.checks import check_gray8
+from rpfnet_jax.metrics.fidelity import MIN_SIZE, viff, vifp_sum
+from rpfnet_jax.metrics.gradient import average_gradient, qabf, spatial_frequency
+from rpfnet_jax.metrics.information import entropy, mutual_information
+from rpfnet_jax.metrics.night import dark_lift, target_keep
+from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
+from rpfnet_jax.metrics.structural import ssim_sum
+
+PROTOCOLS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "standard": MappingProxyType(
+            {
+                "EN": "en",
+                "SF": "sf_standard",
+                "SD": "sd_standard",
+                "CC": "cc",
+                "SCD": "scd",
+                "VIFF": "viff_standard",
+                "VIFp": "vifp_standard",
+            }
+        ),
+        "paper": MappingProxyType(
+            {
+                "EN": "en",
+                "SF": "sf_paper",
+                "SD": "sd_paper",
+                "CC": "cc",
+                "SCD": "scd",
+                "VIFF": "viff_paper",
+                "VIFp": "vifp_paper",
+            }
+        ),
+    }
+)
+"""For each protocol: printed name of a metric → column of `measure`. A table keeps to one protocol."""
+
+
+def measure(
+    fused: Shaped[np.ndarray, "..."],
+    ir: Shaped[np.ndarray, "..."],
+    vis: Shaped[np.ndarray, "..."],
+) -> dict[str, float]:
+    """Computes every metric of one fused image.
+
+    The arguments are annotated loosely because this is where foreign data arrives: the check below, not a
+    type checker, tells what is wrong with it.
+
+    Args:
+        fused: uint8 (h, w), at least 41 x 41; `to_gray8` makes one from a colour or float picture.
+        ir: uint8 (h, w).
+        vis: uint8 (h, w).
+
+    Returns:
+        Column → value in a fixed order: en, sf_standard, sf_paper, sd_standard, sd_paper, cc, scd,
+        viff_standard, viff_paper, vifp_standard, vifp_paper, qabf, mi, ag, ssim, dark_lift, target_keep.
+        Units are those of the functions with these names; qabf and mi follow the `standard` protocol, vifp
+        and ssim are sums over both sources. Higher is better except for dark_lift. dark_lift and target_keep
+        may be NaN.
+
+    Raises:
+        ValueError: not uint8, not 2-D, sizes differ (the message names them), or smaller than 41 x 41.
+    """
+    check_gray8(fused, ir, vis, min_size=MIN_SIZE)
+    triple = (fused, ir, vis)
+    return {
+        "en": entropy(fused),
+        "sf_standard": spatial_frequency(fused),
+        "sf_paper": spatial_frequency(fused, protocol="paper"),
+        "sd_standard": standard_deviation(fused),
+        "sd_paper": standard_deviation(fused, protocol="paper"),
+        "cc": correlation_coefficient(*triple),
+        "scd": scd(*triple),
+        "viff_standard": viff(*triple),
+        "viff_paper": viff(*triple, protocol="paper"),
+        "vifp_standard": vifp_sum(*triple),
+        "vifp_paper": vifp_sum(*triple, protocol="paper"),
+        "qabf": qabf(*triple),
+        "mi": mutual_information(*triple),
+        "ag": average_gradient(fused),
+        "ssim": ssim_sum(*triple),
+        "dark_lift": dark_lift(*triple),
+        "target_keep": target_keep(*triple),
+    }
