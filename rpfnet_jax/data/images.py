@@ -1,0 +1,151 @@
+"""Reading and writing single pictures as 8-bit arrays."""
+
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Far above any infrared camera, and below Pillow's own warning level, so that a decompression bomb
+# is refused from its header, before its pixels take memory.
+MAX_PIXELS = 64 * 1024 * 1024
+
+# Named, because Pillow judges by content: it would hand a PostScript file called x.png to an interpreter.
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+GrayImage = UInt8[np.ndarray, "h w"]
+ColorImage = UInt8[np.ndarray, "h w 3"]
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong with it, one line.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        # Both values stay in ``args`` so that the error survives pickling between worker processes.
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_image(path: str | Path) -> GrayImage | ColorImage:
+    """Reads a picture (BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP) of any mode as 8-bit grey or RGB.
+
+    EXIF orientation is applied. Palette, CMYK and YCbCr pictures become RGB; an alpha channel is dropped;
+    1-bit pictures become grey 0 or 255. 16-bit grey is scaled linearly by 1/257 (65535 becomes 255), rounded
+    half to even; no contrast is stretched. Of a file with several frames the first is read.
+
+    Args:
+        path: The file.
+
+    Returns:
+        uint8 of shape (h, w) for grey files, (h, w, 3) in RGB order for colour files.
+
+    Raises:
+        ImageError: If the file is missing, empty, truncated, no picture, larger than ``MAX_PIXELS`` or of a
+            mode without a defined 8-bit reading (32-bit float, 32-bit integers beyond 16 bits).
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(path, "the file is empty (0 bytes)")
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(path, f"too large: {image.height}\u00d7{image.width} pixels (limit {MAX_PIXELS})")
+            image.load()
+            return _to_array(ImageOps.exif_transpose(image), path)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(path, "not a picture in a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(path, f"too large: {_one_line(error)}") from error
+    except OSError as error:
+        raise ImageError(path, error.strerror or _one_line(error)) from error
+    except Exception as error:
+        # Decoders raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, ...
+        raise ImageError(path, f"cannot be decoded: {_one_line(error)}") from error
+
+
+def read_gray(path: str | Path) -> GrayImage:
+    """Reads a picture as 8-bit grey.
+
+    Args:
+        path: The file; everything :func:`read_image` accepts.
+
+    Returns:
+        uint8 of shape (h, w). Colour is reduced to the BT.601 luma, rounded half to even; a grey picture
+        stored in three channels comes back unchanged.
+
+    Raises:
+        ImageError: As :func:`read_image`.
+    """
+    image = read_image(path)
+    if image.ndim == 2:
+        return image
+    # Integer weights make the sum exact, so that the rounding is the same on every machine.
+    thousandfold = image.astype(np.int32) @ np.array([299, 587, 114], dtype=np.int32)
+    return np.rint(thousandfold / 1000.0).astype(np.uint8)
+
+
+def write_png(path: str | Path, image: GrayImage | ColorImage) -> None:
+    """Writes a PNG atomically: readers see the old file or the finished new one, never a part.
+
+    Args:
+        path: Target, ending in ``.png``. Missing parent directories are created.
+        image: uint8 of shape (h, w) or (h, w, 3), RGB.
+
+    Raises:
+        ValueError: If the array is no 8-bit grey or RGB picture or the name does not end in ``.png``.
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: the name must end in .png")
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"{path}: need uint8 (h, w) or (h, w, 3), got {image.dtype} {image.shape}")
+    if image.size == 0:
+        raise ValueError(f"{path}: the picture is empty, shape {image.shape}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Same folder, because os.replace is atomic only within one file system. A plain open, unlike mkstemp,
+    # leaves the permissions to the umask.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            Image.fromarray(np.ascontiguousarray(image)).save(file, format="PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _to_array(image: Image.Image, path: Path) -> np.ndarray:
+    mode = image.mode
+    if mode in ("L", "RGB"):
+        return np.array(image)
+    if mode in ("1", "LA"):
+        return np.array(image.convert("L"))
+    if mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        # Older Pillow opens 16-bit PNG as 32-bit "I"; the range tells such files from true 32-bit ones.
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(path, "32-bit integers beyond the 16-bit range; convert it to 8 or 16 bits")
+        return np.rint(values / 257.0).astype(np.uint8)
+    if mode == "F":
+        raise ImageError(path, "32-bit float has no defined range; convert it to 8 or 16 bits")
+    if mode in ("P", "PA"):
+        # By way of RGBA: Pillow warns when a palette with transparency is converted directly.
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,118 @@
+"""The deterministic plan of training crops, and cutting them.
+
+A plan is a small integer array, so it can be stored, hashed, sliced between hosts and indexed by step number;
+the pictures stay untouched until a row of the plan is cut.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int32, Shaped
+
+# RPFNet, section 4.1: 3,383 patches of 128 by 128 pixels from the 180 training pairs.
+PAPER_PATCH_COUNT = 3383
+PAPER_PATCH_SIZE = 128
+TRANSFORMS = 8
+
+
+def crop_plan(
+    sizes: Sequence[tuple[int, int]],
+    count: int = PAPER_PATCH_COUNT,
+    size: int = PAPER_PATCH_SIZE,
+    seed: int = 0,
+    augment: bool = False,
+) -> Int32[np.ndarray, "count 4"]:
+    """Plans ``count`` square crops, spread evenly over the pairs and uniformly within each.
+
+    The plan is a function of the arguments alone, the same on every platform. Rows are ordered by pair;
+    shuffling is the loader's business.
+
+    Args:
+        sizes: (height, width) of each pair.
+        count: Number of crops. Each pair gets ``count // n`` or one more; the seed draws who gets more.
+        size: Side of the crops in pixels.
+        seed: Non-negative seed.
+        augment: Draw the fourth column too. Positions are the same with and without.
+
+    Returns:
+        int32 of shape (count, 4): pair index, top, left, transform (0 is the identity, see
+        :func:`apply_transform`).
+
+    Raises:
+        ValueError: If a pair is smaller than a crop (all such pairs are listed by index and size), there are
+            no pairs, or a number is out of range.
+    """
+    if not sizes:
+        raise ValueError("crop_plan needs at least one pair")
+    if count < 0 or size < 1 or seed < 0:
+        raise ValueError(f"need count >= 0, size >= 1, seed >= 0; got {count}, {size}, {seed}")
+    small = [f"{i}: {h}\u00d7{w}" for i, (h, w) in enumerate(sizes) if min(h, w) < size]
+    if small:
+        raise ValueError(f"{len(small)} pair(s) smaller than the {size}\u00d7{size} crop: {', '.join(small)}")
+
+    root = np.random.SeedSequence(seed)
+    # PCG64(SeedSequence(seed)) is PCG64(seed). Of the generator only random() is used: it is a fixed function
+    # of the bit stream, while the algorithms behind integers() and permutation() may change between NumPy
+    # releases.
+    draw = np.random.Generator(np.random.PCG64(root)).random
+    per_pair = np.full(len(sizes), count // len(sizes))
+    per_pair[np.argsort(draw(len(sizes)), kind="stable")[: count % len(sizes)]] += 1
+    pair = np.repeat(np.arange(len(sizes)), per_pair)
+    # Number of valid positions along each axis.
+    room = np.asarray(sizes, dtype=np.int64)[pair].reshape(count, 2) - size + 1
+    position = _below(draw((count, 2)), room)
+
+    transform = np.zeros(count, dtype=np.int64)
+    if augment:
+        # A spawned stream leaves the one of the positions untouched.
+        stream = np.random.Generator(np.random.PCG64(root.spawn(1)[0]))
+        transform = _below(stream.random(count), TRANSFORMS)
+    return np.column_stack([pair, position, transform]).astype(np.int32)
+
+
+def extract(
+    image: Shaped[np.ndarray, "h w *channels"], row: Shaped[np.ndarray, " 4"], size: int
+) -> Shaped[np.ndarray, "size size *channels"]:
+    """Cuts the crop that one row of a plan describes; the same place for both sides of a pair.
+
+    Args:
+        image: (h, w) or (h, w, c) of any dtype.
+        row: Integers (pair, top, left, transform), one row of :func:`crop_plan`.
+        size: Side of the crop the plan was made with.
+
+    Returns:
+        A C-contiguous copy of shape (size, size) or (size, size, c), of the image's dtype.
+
+    Raises:
+        ValueError: If the crop does not lie within the image.
+    """
+    _, top, left, transform = (int(value) for value in row)
+    height, width = image.shape[:2]
+    if not (0 <= top <= height - size and 0 <= left <= width - size):
+        raise ValueError(f"a {size}\u00d7{size} crop at ({top}, {left}) is outside an image of {height}\u00d7{width}")
+    return apply_transform(image[top : top + size, left : left + size], transform).copy()
+
+
+def apply_transform(patch: Shaped[np.ndarray, "h w *channels"], k: int) -> Shaped[np.ndarray, "..."]:
+    """Applies one of the eight symmetries of the square.
+
+    Args:
+        patch: (h, w) or (h, w, c) of any dtype.
+        k: 0 to 3 turns counter-clockwise by k quarter turns (0 is the identity); 4 to 7 mirrors left-right
+            first and then turns by k - 4 quarter turns.
+
+    Returns:
+        A view of the patch, h and w exchanged for odd k.
+
+    Raises:
+        ValueError: If ``k`` is not in 0..7.
+    """
+    if not 0 <= k < TRANSFORMS:
+        raise ValueError(f"transform must be in 0..7, not {k}")
+    return np.rot90(patch[:, ::-1] if k >= 4 else patch, k % 4)
+
+
+def _below(uniform: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
+    # random() is a multiple of 2**-53 below 1, and for limits below 2**53 the rounded product may touch the
+    # limit only in theory; the minimum costs nothing.
+    return np.minimum((uniform * limit).astype(np.int64), np.asarray(limit) - 1)

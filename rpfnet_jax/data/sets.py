@@ -1,0 +1,79 @@
+"""From the configured data root to training and validation pairs."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from rpfnet_jax.data.pairs import Pair, find_pairs
+from rpfnet_jax.data.synthetic import write_scenes
+
+SYNTHETIC = "synthetic"
+
+# Seeds of the embedded scenes: far apart, so that no validation scene is ever a training scene.
+_VALIDATION_SEED = 1_000_000
+
+
+class DataMissingError(FileNotFoundError):
+    """The configured data are not there; the message says where they come from and how to lay them out."""
+
+
+class TrainingSets(NamedTuple):
+    """Pairs to train on and pairs to validate on; no pair is in both."""
+
+    train: list[Pair]
+    validation: list[Pair]
+
+
+def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSets:
+    """Finds the pairs below `data.root`.
+
+    Three kinds of root: `synthetic` renders the embedded scenes into `<workdir>/scenes`; a folder with the subfolders
+    `data.train` and `data.validation` gives both sets; a folder that holds the two sides itself (`ir` and `vis`, or the
+    other layouts of `find_pairs`) is split, the share `data.holdout` of the pairs, drawn from the seed, being kept
+    for validation.
+
+    Args:
+        data: the `data` part of a configuration.
+        workdir: the run's folder.
+        seed: draws the split and the scenes.
+
+    Raises:
+        DataMissingError: the root is not there.
+        PairError: what is there is no set of pairs.
+        ValueError: too few pairs to split.
+    """
+    if data.root == SYNTHETIC:
+        scenes = workdir / "scenes"
+        return TrainingSets(
+            write_scenes(scenes / "train", data.scenes, seed),
+            write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
+        )
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        raise DataMissingError(
+            f"no training data at {root.absolute()} (config.data.root).\n"
+            f"{data.source}\n"
+            f"Expected: {root}/{data.train}/{{ir,vis}}/NAME.EXT and {root}/{data.validation}/{{ir,vis}}/NAME.EXT with "
+            f"the same NAME on both sides; or {root}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are held out for "
+            "validation.\n"
+            f"Another place: --config.data.root=DIR. Without any data: --config.data.root={SYNTHETIC} uses embedded "
+            "scenes."
+        )
+    if (root / data.train).is_dir():
+        return TrainingSets(find_pairs(root / data.train), find_pairs(root / data.validation))
+    return _split(find_pairs(root), data.holdout, seed)
+
+
+def _split(pairs: list[Pair], share: float, seed: int) -> TrainingSets:
+    count = max(1, round(len(pairs) * share))
+    if count >= len(pairs):
+        raise ValueError(f"{len(pairs)} pair(s) are too few to hold out a share of {share} (config.data.holdout)")
+    held_out = set(random.Random(seed).sample(range(len(pairs)), count))
+    return TrainingSets(
+        [pair for index, pair in enumerate(pairs) if index not in held_out],
+        [pair for index, pair in enumerate(pairs) if index in held_out],
+    )
