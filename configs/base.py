@@ -1,0 +1,74 @@
+"""Fields and defaults shared by all configurations: the paper's recipe (Section 4.1).
+
+A field that is None takes the value of the reading. A field that does not exist is an error.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """Every field that a configuration has, with the paper's values."""
+    optional_bool, optional_int = config_dict.placeholder(bool), config_dict.placeholder(int)
+    optional_float, optional_str = config_dict.placeholder(float), config_dict.placeholder(str)
+    config = ConfigDict()
+    config.name = "base"
+    config.seed = 0  # Initial parameters, crop plan, order of the patches, split.
+    config.batch_size = 16
+    config.epochs = 100
+    config.steps = 0  # Length of the run in updates; 0: from the epochs. The schedule scales along.
+    config.learning_rate = 1e-3  # Of both Adams.
+
+    config.schedule = ConfigDict()
+    config.schedule.halvings = 4  # Of the fusion network's rate, evenly over the run: every 20 of 100 epochs.
+    config.schedule.auxiliary_halvings = 4  # Of the auxiliary decoder's rate.
+
+    config.model = ConfigDict()
+    config.model.reading = "paper"  # Or "released": what the authors' code computes.
+    config.model.stages = 3  # N.
+    config.model.channels = 32
+    config.model.share_stages = True  # False: own weights for each stage.
+    config.model.gate_kernel = optional_int  # Eq. 2: 3 (paper), 1 (released).
+    config.model.attention = optional_bool  # Eq. 3: True (paper), False (released).
+    config.model.merge = optional_str  # Eq. 3: "sum" (paper), "concat" (released).
+    config.model.spectral_input = optional_str  # Eq. 4: "refined" (paper), "raw" (released).
+
+    config.loss = ConfigDict()
+    config.loss.reading = optional_str  # None: that of the model.
+    config.loss.lambda1 = 0.3  # Eq. 6.
+    config.loss.lambda2 = 5.0  # Eq. 8.
+    config.loss.epsilon = optional_float  # Eq. 10: 1e-9 (paper), 1e-10 (released).
+    config.loss.scope = optional_str  # Masks and norms over each "image" (paper) or the "batch" (released).
+    config.loss.saliency = optional_str  # Eq. 6-7: "rms" (paper), "mse" (released).
+    config.loss.weight_signs = optional_str  # Eq. 9: "plus" (both readings), "printed" (the paper's erratum).
+    config.loss.negatives = optional_str  # Eq. 12: "released" (both readings), "printed" (the paper's erratum).
+    config.loss.ssim_window = optional_int  # Eq. 13: 11 (paper), 3 (released).
+    config.loss.ssim_padding = optional_str  # Eq. 13: "valid" (paper), "reflect" (released).
+    config.loss.ssim_loss = optional_str  # Eq. 13: "one_minus" (paper), "half_clipped" (released).
+
+    config.data = ConfigDict()
+    config.data.root = "data"  # A folder, or "synthetic": the embedded scenes.
+    config.data.train = "train"  # Subfolders of the root; without them the root itself is split.
+    config.data.validation = "val"
+    config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split.
+    config.data.patches = 3383
+    config.data.patch_size = 128
+    config.data.augment = False  # True: flips and quarter turns of the patches.
+    config.data.scenes = 24  # Embedded scenes to train and to validate on.
+    config.data.validation_scenes = 8
+    config.data.source = "Any registered infrared and visible pictures will do."  # Where the set comes from.
+
+    config.fusion = ConfigDict()  # Travels with the weights.
+    config.fusion.norm = "image"  # Or "running", "adaptive".
+    config.fusion.adapt = 0.1  # Weight of the image's own statistics in "adaptive" mode.
+    config.fusion.color_range = "full"  # Or "studio": the stretched colours of the authors' test script.
+
+    config.validation = ConfigDict()
+    config.validation.every_epochs = 10
+    config.validation.pairs = 8  # How many of the validation pairs are fused during training; 0: all.
+    config.validation.monitor = "vifp_standard"  # Decides which checkpoint is best.
+
+    config.log = ConfigDict()
+    config.log.every_steps = 10
+    config.log.panels_every_steps = 500
+    config.log.checkpoint_every_steps = 500
+    return config

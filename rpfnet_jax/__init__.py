@@ -1,0 +1,15 @@
+"""RPFNet in JAX/Flax: Residual Prior-driven Frequency-aware Network for image fusion (ACM MM 2025).
+
+    >>> import rpfnet_jax
+    >>> net = rpfnet_jax.load("RUNS/flir/weights.safetensors")
+    >>> fused = net.fuse("ir.png", "vis.png")
+
+Below: `rpfnet_jax.model`, `losses` and `metrics` (pure functions and modules), `data`, `training`, `inference`,
+`reports`, `weights`, and `experiment`, which joins them.
+"""
+
+from rpfnet_jax.inference import Fuser, load
+from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet
+from rpfnet_jax.version import __version__
+
+__all__ = ["AuxiliaryDecoder", "Fuser", "ModelConfig", "RPFNet", "__version__", "load"]

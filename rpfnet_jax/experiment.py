@@ -1,0 +1,186 @@
+"""What `train.py` and `evaluate.py` call: a configuration becomes a trained network, fused pictures and tables.
+
+The one place where data, training, inference, metrics and reports meet; callable from a test or a notebook.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from rpfnet_jax.data.images import read_image, write_png
+from rpfnet_jax.data.loader import PatchSource, steps_per_epoch
+from rpfnet_jax.data.pairs import Pair, check_pairs
+from rpfnet_jax.data.patches import crop_plan
+from rpfnet_jax.data.sets import open_training_sets
+from rpfnet_jax.files import write_atomically
+from rpfnet_jax.inference import Fuser, fuse_pairs
+from rpfnet_jax.losses import LossConfig
+from rpfnet_jax.metrics import Summary, measure, summarise, to_gray8
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
+from rpfnet_jax.training import OptimizerConfig, TrainingPlan, train
+from rpfnet_jax.weights import FusionDefaults, Weights, save_weights
+
+CONTACT_SHEET_ROWS = 8
+
+# Fields that may differ between a run and its continuation: none of them changes a parameter.
+_FREE_FIELDS = ("log", "validation", "fusion")
+
+
+class Evaluation(NamedTuple):
+    """Metrics of a set of pairs: per image, and summarised."""
+
+    rows: dict[str, dict[str, float]]
+    summary: dict[str, Summary]
+
+
+class Trained(NamedTuple):
+    """What `train_and_evaluate` leaves behind.
+
+    Attributes:
+        finished: False when Ctrl-C or SIGTERM stopped the run; the same call continues it.
+        steps: updates made so far.
+        weights: the file with the last step's weights; None when not finished.
+        evaluation: metrics of the validation pairs at the end; None when not finished.
+    """
+
+    finished: bool
+    steps: int
+    weights: Path | None = None
+    evaluation: Evaluation | None = None
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
+    """Trains the configured network and fuses the validation pairs with it.
+
+    Writes into `workdir`: `config.json`, `checkpoints/`, `tensorboard/`, and at the end `weights.safetensors` (last
+    step), `weights-best.safetensors` (best validation), `validation/` with fused pictures, `metrics.csv` and
+    `metrics.md`, and `contact_sheet.png`.
+
+    Args:
+        config: see `configs/base.py`.
+        workdir: folder of this run; a run found there is continued.
+
+    Raises:
+        DataMissingError, PairError, ImageError: the data are not there or not usable; nothing was trained.
+        ValueError, TypeError: a field of the configuration has an impossible value.
+        CheckpointError: `workdir` belongs to a run with another configuration.
+        NonFiniteError: a loss term became NaN or infinite.
+    """
+    workdir = Path(workdir)
+    model, defaults = model_config(config), FusionDefaults(**config.fusion)
+    losses, optimizer = loss_config(config), optimizer_config(config)
+    # The defaults are checked before hours are spent on training.
+    sets = open_training_sets(config.data, workdir, config.seed)
+    source = make_patch_source(config, sets.train)
+    monitored = sets.validation[: config.validation.pairs or None]
+    record = config.to_dict()
+
+    def validate(variables: dict[str, Any]) -> dict[str, float]:
+        net = Fuser(Weights(model, variables, defaults))
+        return {name: value.mean for name, value in evaluate_pairs(net, monitored).summary.items()}
+
+    epoch = steps_per_epoch(len(source), config.batch_size)
+    plan = TrainingPlan(
+        model=model,
+        losses=losses,
+        optimizer=optimizer,
+        total_steps=config.steps or config.epochs * epoch,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        log_every=config.log.every_steps,
+        panels_every=config.log.panels_every_steps,
+        validate_every=config.validation.every_epochs * epoch,
+        checkpoint_every=config.log.checkpoint_every_steps,
+        monitor=config.validation.monitor,
+    )
+    write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
+    result = train(plan, source, workdir, validate, _identity(record))
+    steps = int(result.state.step)
+    if not result.finished:
+        return Trained(False, steps)
+
+    weights = workdir / "weights.safetensors"
+    last = Weights(model, result.state.variables(), defaults, record)
+    save_weights(weights, last)
+    save_weights(workdir / "weights-best.safetensors", Weights(model, result.best, defaults, record))
+    evaluation = evaluate(Fuser(last), sets.validation, workdir / "validation", f"{config.name}, validation")
+    write_png(workdir / "contact_sheet.png", make_contact_sheet(sets.validation, workdir / "validation"))
+    return Trained(True, steps, weights, evaluation)
+
+
+def model_config(config: ConfigDict) -> ModelConfig:
+    """The network that a configuration describes: its reading, with the fields that are not None replaced."""
+    fields = config.model.to_dict()
+    return ModelConfig.preset(fields.pop("reading"), **fields)
+
+
+def loss_config(config: ConfigDict) -> LossConfig:
+    """The objective that a configuration describes; `loss.reading` None means the network's reading."""
+    fields = config.loss.to_dict()
+    return LossConfig.preset(fields.pop("reading") or config.model.reading, **fields)
+
+
+def optimizer_config(config: ConfigDict) -> OptimizerConfig:
+    """Both Adams of a configuration."""
+    return OptimizerConfig(config.learning_rate, **config.schedule)
+
+
+def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
+    """The training patches: every pair is checked, then the crop plan is drawn from the seed."""
+    data = config.data
+    plan = crop_plan(check_pairs(pairs), data.patches, data.patch_size, config.seed, data.augment)
+    return PatchSource(pairs, plan, data.patch_size)
+
+
+def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False) -> Evaluation:
+    """Fuses pairs at native size and measures the 8-bit results against both sources.
+
+    Args:
+        net: the network.
+        pairs: what to fuse.
+        out: folder for the fused pictures; None keeps nothing.
+        progress: show a progress bar.
+
+    Returns:
+        Metrics per image in the order of `pairs`, and their summary.
+    """
+    rows = {}
+    for pair, fused in tqdm(fuse_pairs(net, pairs, out), total=len(pairs), unit="pair", disable=not progress):
+        rows[pair.name] = measure(to_gray8(fused), *(to_gray8(read_image(side)) for side in (pair.ir, pair.vis)))
+    rows = {pair.name: rows[pair.name] for pair in pairs}
+    return Evaluation(rows, summarise(rows.values()))
+
+
+def evaluate(net: Fuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
+    """Like `evaluate_pairs`; writes pictures, `metrics.csv` and `metrics.md` to `out` and prints the tables."""
+    result = evaluate_pairs(net, pairs, out, progress=sys.stderr.isatty())
+    report = evaluation_report(title, result.summary, len(pairs))
+    write_atomically(out / "metrics.csv", metrics_csv(result.rows).encode())
+    write_atomically(out / "metrics.md", report.encode())
+    print(report)
+    return result
+
+
+def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> Any:
+    """IR, VIS and the fused picture (`<fused>/<name>.png`) of the first pairs in one RGB picture."""
+    rows = {
+        pair.name: [read_image(path) for path in (pair.ir, pair.vis, fused / f"{pair.name}.png")]
+        for pair in pairs[:CONTACT_SHEET_ROWS]
+    }
+    return contact_sheet(rows, ("IR", "VIS", "fused"))
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that two halves of one run must share."""
+    identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
+    # A data set may move between the halves; that it is the same one is a question of content, not of path.
+    identity["data"] = {name: value for name, value in record["data"].items() if name != "root"}
+    return identity

@@ -1,0 +1,134 @@
+"""Fusing pictures with a trained network."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped, UInt8
+
+from rpfnet_jax.data.color import ColorRange, luminance, restore_color, restore_gray, to_uint8
+from rpfnet_jax.data.images import read_image
+from rpfnet_jax.model import NormMode, RPFNet, StageFeatures
+from rpfnet_jax.weights import Weights, load_weights
+
+Picture = str | os.PathLike[str] | Shaped[np.ndarray, "h w *channels"]
+
+
+# At module level, so that all Fusers of one architecture share the compiled functions, one per shape.
+@functools.partial(jax.jit, static_argnames=("model", "norm", "features"))
+def _apply(
+    model: RPFNet, variables: dict, ir: Array, vis_y: Array, norm: NormMode, adapt: Array, features: bool = False
+) -> Any:
+    return model.apply(variables, ir, vis_y, norm=norm, adapt=adapt, features=features)
+
+
+class Fuser:
+    """A trained RPFNet that takes pictures.
+
+    Example:
+        >>> net = rpfnet_jax.load("RUNS/flir/weights.safetensors")
+        >>> fused = net.fuse("ir/01.png", "vis/01.png")
+
+    Attributes:
+        model: the Linen module.
+        variables: its parameters and running statistics, on the device.
+        weights: what was loaded, with its `defaults` and the configuration of its training.
+    """
+
+    def __init__(self, weights: Weights, norm: NormMode | None = None, adapt: float | None = None):
+        """Uses the weights' own defaults where `norm` (see `Statistics`) and `adapt` are None.
+
+        Raises:
+            ValueError: `norm` is `batch` or unknown: fusing never depends on the other pictures of a batch.
+        """
+        self.weights = weights
+        self.model = RPFNet(weights.model)
+        self.variables = jax.device_put(weights.variables)
+        self.norm: Any = weights.defaults.norm if norm is None else norm
+        self.adapt = weights.defaults.adapt if adapt is None else adapt
+        self.color_range: ColorRange = weights.defaults.color_range  # type: ignore[assignment]
+        if self.norm not in ("image", "running", "adaptive"):
+            raise ValueError(f"norm for fusing must be image, running or adaptive; got {self.norm!r}")
+
+    def fuse_luminance(self, ir: Float[Any, "b h w 1"], vis_y: Float[Any, "b h w 1"]) -> Float[Array, "b h w 1"]:
+        """Jitted batch inference: fused luminance in (0, 1) of float32 images in [0, 1]; compiled once per shape.
+
+        Raises:
+            ValueError: shapes differ, are not (B, H, W, 1), or a side is shorter than 16.
+        """
+        return _apply(self.model, self.variables, ir, vis_y, self.norm, jnp.float32(self.adapt))
+
+    def fuse(self, ir: Picture, vis: Picture) -> UInt8[np.ndarray, "h w *channels"]:
+        """Fuses one registered pair at its own size.
+
+        Args:
+            ir: infrared picture: a path, or an array (H, W), (H, W, 1) or (H, W, 3), uint8 or float in [0, 1]. Of a
+                colour picture the luminance is used.
+            vis: visible picture, likewise, of the same height and width.
+
+        Returns:
+            uint8, shaped like `vis`: colour in, colour out (the fused luminance with VIS's chroma), grey in, grey out.
+
+        Raises:
+            ImageError: a file can't be read.
+            ValueError: sizes differ, or an array's shape, dtype or range is not as above.
+        """
+        visible = _as_float(vis)
+        infrared = _luminance(_as_float(ir))
+        vis_y = _luminance(visible)
+        if infrared.shape != vis_y.shape:
+            raise ValueError(
+                f"IR is {infrared.shape[0]}x{infrared.shape[1]} and VIS is {vis_y.shape[0]}x{vis_y.shape[1]} "
+                "(height x width); they must be registered and of the same size"
+            )
+        fused = np.asarray(self.fuse_luminance(infrared[None, ..., None], vis_y[None, ..., None]))[0, ..., 0]
+        if visible.ndim == 3 and visible.shape[2] == 3:
+            return to_uint8(restore_color(fused, visible, self.color_range))
+        return to_uint8(restore_gray(fused, self.color_range)).reshape(visible.shape)
+
+    def features(self, ir: Picture, vis: Picture) -> tuple[StageFeatures, ...]:
+        """The feature maps of every stage for one pair (Figure 3): N tuples of (1, H, W, C) arrays."""
+        infrared, vis_y = (_luminance(_as_float(picture))[None, ..., None] for picture in (ir, vis))
+        adapt = jnp.float32(self.adapt)
+        return _apply(self.model, self.variables, infrared, vis_y, self.norm, adapt, features=True)[1]
+
+
+def load(path: str | os.PathLike[str], norm: NormMode | None = None, adapt: float | None = None) -> Fuser:
+    """Loads trained weights, ready to fuse.
+
+    Args:
+        path: a `.safetensors` file that training wrote.
+        norm: `image`, `running` or `adaptive` instead of the weights' own default.
+        adapt: weight of the image's own statistics in `adaptive` mode, in [0, 1].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: the file is not usable.
+    """
+    return Fuser(load_weights(path), norm, adapt)
+
+
+def _as_float(picture: Picture) -> np.ndarray:
+    array = picture if isinstance(picture, np.ndarray) else read_image(Path(picture))
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ValueError(f"a picture must be (H, W), (H, W, 1) or (H, W, 3), got shape {array.shape}")
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"a picture must be uint8 or floating point in [0, 1], got {array.dtype}")
+    # Written so that NaN fails it, too.
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"a floating point picture must lie in [0, 1], got [{array.min()}, {array.max()}]")
+    return array.astype(np.float32)
+
+
+def _luminance(picture: np.ndarray) -> np.ndarray:
+    if picture.ndim == 2:
+        return picture
+    return luminance(picture) if picture.shape[2] == 3 else picture[..., 0]

@@ -1,0 +1,78 @@
+"""Metric tables: per image as CSV, averaged as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+from tabulate import tabulate
+
+from rpfnet_jax.metrics import PROTOCOLS, Summary
+
+# Reported beside the paper's six, which reward contrast; the same under both protocols.
+COMPANIONS = {"Qabf": "qabf", "MI": "mi", "AG": "ag", "SSIM": "ssim", "lift": "dark_lift", "keep": "target_keep"}
+
+
+def protocol_table(summary: Mapping[str, Summary], protocol: str) -> str:
+    """The paper's six metrics and VIFp under one protocol as a Markdown table: mean and deviation over the images.
+
+    Args:
+        summary: column -> `Summary`, from `rpfnet_jax.metrics.summarise`.
+        protocol: `standard` or `paper`; never both in one table.
+    """
+    return _table({name: summary[column] for name, column in PROTOCOLS[protocol].items()})
+
+
+def companion_table(summary: Mapping[str, Summary]) -> str:
+    """Qabf, MI, AG, SSIM, dark lift and target keep as a Markdown table, with the images each is defined on."""
+    return _table({name: summary[column] for name, column in COMPANIONS.items()}, counts=True)
+
+
+def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) -> str:
+    """A Markdown page: both protocols and the companions, with the number of pairs."""
+    return "\n".join(
+        [
+            f"# {title}: {pairs} pairs",
+            "",
+            "Mean and population standard deviation over the images. Higher is better, except for lift.",
+            "",
+            "## Protocol `standard` (floating point)",
+            "",
+            protocol_table(summary, "standard"),
+            "",
+            "## Protocol `paper` (MATLAB uint8 arithmetic, as IVIF papers print)",
+            "",
+            protocol_table(summary, "paper"),
+            "",
+            "## Beside the six",
+            "",
+            companion_table(summary),
+            "",
+        ]
+    )
+
+
+def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Per-image values as CSV: column `image`, then the columns of `rpfnet_jax.metrics.measure`.
+
+    Args:
+        rows: image name -> row of values; all rows have the same columns.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for index, (image, row) in enumerate(rows.items()):
+        if index == 0:
+            writer.writerow(["image", *row])
+        writer.writerow([image, *row.values()])
+    return buffer.getvalue()
+
+
+def _table(columns: Mapping[str, Summary], counts: bool = False) -> str:
+    rows = [
+        ["mean", *(f"{value.mean:.4f}" for value in columns.values())],
+        ["std", *(f"{value.std:.4f}" for value in columns.values())],
+    ]
+    if counts:
+        rows.append(["images", *(str(value.count) for value in columns.values())])
+    return tabulate(rows, headers=["", *columns], tablefmt="github", disable_numparse=True)

@@ -1,0 +1,24 @@
+"""Training: state, optimizer, step, loop and checkpoints."""
+
+from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.loop import TrainingPlan, TrainingResult, train
+from rpfnet_jax.training.monitor import NonFiniteError
+from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
+from rpfnet_jax.training.state import Networks, TrainState, create_state, make_networks
+from rpfnet_jax.training.step import make_train_step
+
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "Networks",
+    "NonFiniteError",
+    "OptimizerConfig",
+    "TrainState",
+    "TrainingPlan",
+    "TrainingResult",
+    "create_state",
+    "make_networks",
+    "make_optimizer",
+    "make_train_step",
+    "train",
+]

@@ -1,0 +1,148 @@
+"""The training loop: steps, monitoring, validation, checkpoints, interruption and resumption."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rpfnet_jax.data.loader import PatchSource, batches
+from rpfnet_jax.losses import LossConfig
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.interrupt import Interrupt
+from rpfnet_jax.training.monitor import Monitor
+from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
+from rpfnet_jax.training.panels import make_panels
+from rpfnet_jax.training.state import TrainState, create_state, make_networks
+from rpfnet_jax.training.step import make_train_step
+
+PANEL_PATCHES = 4
+
+Validate = Callable[[dict[str, Any]], Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that determines a training run, apart from its data.
+
+    Attributes:
+        model: the fusion network.
+        losses: the objective.
+        optimizer: both Adams.
+        total_steps: updates to make.
+        batch_size: patches per update.
+        seed: draws the initial parameters and the order of the patches.
+        log_every: steps between looks at the loss terms.
+        panels_every: steps between image panels.
+        validate_every: steps between validations.
+        checkpoint_every: steps between checkpoints, besides those at validations and at the end.
+        monitor: the validation metric, higher is better, that decides which checkpoint is best.
+    """
+
+    model: ModelConfig
+    losses: LossConfig
+    optimizer: OptimizerConfig
+    total_steps: int
+    batch_size: int
+    seed: int
+    log_every: int
+    panels_every: int
+    validate_every: int
+    checkpoint_every: int
+    monitor: str
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "batch_size", "log_every", "panels_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended.
+
+    Attributes:
+        state: the state after the last step made.
+        best: variables of the fusion network at the best validation; those of `state` when there was none.
+        finished: False when a signal stopped the run early; the same call then continues it.
+    """
+
+    state: TrainState
+    best: dict[str, Any]
+    finished: bool
+
+
+def train(
+    plan: TrainingPlan, source: PatchSource, workdir: Path, validate: Validate, config: Mapping[str, Any]
+) -> TrainingResult:
+    """Trains until `plan.total_steps`, from the newest checkpoint in `workdir` if there is one.
+
+    A resumed run equals the uninterrupted one: state, optimizer and data position are restored exactly.
+
+    Args:
+        plan: the run.
+        source: training patches.
+        workdir: checkpoints and TensorBoard files go here.
+        validate: maps the fusion network's variables to validation metrics, `plan.monitor` among them.
+        config: the run's configuration, JSON-able; kept in the checkpoints, which a run with another one refuses.
+
+    Raises:
+        NonFiniteError: a loss term or gradient is NaN or infinite; the last good checkpoint is kept.
+        CheckpointError: `workdir` holds checkpoints of another configuration.
+    """
+    networks = make_networks(plan.model)
+    optimizer = make_optimizer(plan.optimizer, plan.total_steps)
+    train_step = make_train_step(networks, plan.losses, optimizer)
+    panels = make_panels(networks, plan.losses)
+    panel_batch = source.head(PANEL_PATCHES)
+
+    state = create_state(networks, optimizer, plan.seed)
+    iterator = batches(source, plan.batch_size, plan.seed)
+    with Checkpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
+        if checkpoints.latest_step is not None:
+            restored = checkpoints.restore(state)
+            state = restored.state
+            iterator.set_state(restored.data)
+        step = int(state.step)
+        if step > plan.total_steps:
+            raise CheckpointError(f"{workdir} is at step {step}, past the {plan.total_steps} asked for")
+
+        with Monitor(workdir, step, plan.total_steps) as monitor:
+            if step:
+                monitor.say(f"resuming {workdir} at step {step}")
+            while step < plan.total_steps and not interrupt.requested:
+                batch = next(iterator)
+                state, terms = train_step(state, batch["ir"], batch["vis"])
+                step += 1
+                monitor.record(step, terms, source.names(batch["index"]))
+
+                def due(interval: int, step: int = step) -> bool:
+                    return step % interval == 0 or step == plan.total_steps
+
+                validating = due(plan.validate_every)
+                saving = validating or due(plan.checkpoint_every)
+                # Before saving as well: a checkpoint must never hold values that are not finite.
+                if due(plan.log_every) or saving:
+                    monitor.flush()
+                if due(plan.panels_every):
+                    picture = panels(state, panel_batch["ir"], panel_batch["vis"])
+                    monitor.image(step, "train/ir_vis_fused_map_weight", np.asarray(picture))
+                metrics = None
+                if validating:
+                    metrics = dict(validate(state.variables()))
+                    monitor.scalars(step, {f"validation/{name}": value for name, value in metrics.items()})
+                    monitor.say(f"step {step}: {plan.monitor} {metrics[plan.monitor]:.4f}")
+                if saving:
+                    checkpoints.save(state, iterator.get_state(), metrics)
+            if interrupt.requested:
+                monitor.flush()
+                checkpoints.save(state, iterator.get_state())
+
+        best_step = checkpoints.best_step
+        best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
+        return TrainingResult(jax.block_until_ready(state), best.variables(), finished=step == plan.total_steps)

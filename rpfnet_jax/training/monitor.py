@@ -1,0 +1,99 @@
+"""What a run shows while it trains: progress bar, TensorBoard, and the alarm for values that are not finite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from rpfnet_jax.training.step import Terms
+
+
+class NonFiniteError(RuntimeError):
+    """A loss term or the gradient became NaN or infinite; the message names step, terms and files."""
+
+
+class Monitor:
+    """Collects the terms of each step on the device and looks at them every `log_every` steps.
+
+    Reading a value waits for the step that makes it, so that looking at every step would leave a GPU idle in between.
+
+    Args:
+        workdir: TensorBoard files go to `<workdir>/tensorboard`.
+        first_step: steps already made (0 for a new run).
+        total_steps: length of the run.
+    """
+
+    def __init__(self, workdir: Path, first_step: int, total_steps: int):
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._bar = tqdm(
+            total=total_steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            # A log file wants a line now and then, not ten redraws a second.
+            mininterval=0.1 if sys.stderr.isatty() else 10.0,
+        )
+        self._pending: list[tuple[int, Terms, Sequence[str]]] = []
+        self._images = 0
+        self._last_time = self._bar.format_dict["elapsed"]
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._writer.close()
+
+    def record(self, step: int, terms: Terms, names: Sequence[str]) -> None:
+        """Notes one step's terms, still on the device, and the names of its patches."""
+        self._pending.append((step, terms, names))
+        self._images += len(names)
+        self._bar.update()
+
+    def flush(self) -> None:
+        """Fetches the noted terms, shows and writes them.
+
+        Raises:
+            NonFiniteError: some term is NaN or infinite; the first such step is named, with its files.
+        """
+        fetched = jax.device_get([terms for _, terms, _ in self._pending])
+        pending, self._pending = self._pending, []
+        for (step, _, names), terms in zip(pending, fetched, strict=True):
+            bad = [name for name, value in terms.items() if not np.isfinite(value)]
+            if bad:
+                # The total and the gradient only repeat what a term began; name the source first.
+                source = [name for name in bad if name not in ("total", "grad_norm")] or bad
+                raise NonFiniteError(
+                    f"step {step}: {', '.join(f'{name} = {float(terms[name])}' for name in source)}. "
+                    "The last good checkpoint is kept. The batch was:\n  " + "\n  ".join(names)
+                )
+            self.scalars(step, {f"train/{name}": float(value) for name, value in terms.items()})
+        if fetched:
+            elapsed = self._bar.format_dict["elapsed"]
+            rate = self._images / max(elapsed - self._last_time, 1e-9)
+            self._images, self._last_time = 0, elapsed
+            self.scalars(pending[-1][0], {"train/images_per_second": rate})
+            shown = {name: f"{float(fetched[-1][name]):.4f}" for name in fetched[-1]}
+            self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes TensorBoard scalars."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes a picture, (H, W, 1) or (H, W, 3) in [0, 1], to TensorBoard."""
+        self._writer.add_image(name, image, step, dataformats="HWC")
+
+    def say(self, line: str) -> None:
+        """Prints a line above the progress bar."""
+        tqdm.write(line, file=sys.stderr)

@@ -1,0 +1,65 @@
+"""What training changes from step to step, and how it starts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Int32
+
+from rpfnet_jax.model import MIN_SIDE, AuxiliaryDecoder, ModelConfig, RPFNet
+
+
+class Networks(NamedTuple):
+    """The two networks that are trained together."""
+
+    fusion: RPFNet
+    auxiliary: AuxiliaryDecoder
+
+
+@struct.dataclass
+class TrainState:
+    """Parameters, running statistics and optimizer state; a pytree, saved as a whole.
+
+    Attributes:
+        step: number of updates made, int32 scalar.
+        params: `{"fusion": ..., "auxiliary": ...}`.
+        batch_stats: the norm layers' running statistics, the same two subtrees.
+        opt_state: state of the optimizer of `make_optimizer`.
+    """
+
+    step: Int32[Array, ""]
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    opt_state: Any
+
+    def variables(self, network: str = "fusion") -> dict[str, Any]:
+        """Linen variables of one network, for `apply`."""
+        return {"params": self.params[network], "batch_stats": self.batch_stats[network]}
+
+
+def make_networks(config: ModelConfig) -> Networks:
+    """The fusion network and its auxiliary decoder, of the same width."""
+    return Networks(RPFNet(config), AuxiliaryDecoder(config))
+
+
+def create_state(networks: Networks, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """A fresh state, determined by `seed`; torch's initialisation for every layer."""
+    fusion_key, auxiliary_key = jax.random.split(jax.random.key(seed))
+    image = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
+    features = jnp.zeros((1, MIN_SIDE, MIN_SIDE, networks.fusion.config.channels))
+    variables = {
+        # Jitted: otherwise every layer's initialisation is compiled and run by itself.
+        "fusion": jax.jit(networks.fusion.init)(fusion_key, image, image),
+        "auxiliary": jax.jit(networks.auxiliary.init)(auxiliary_key, features),
+    }
+    params = {name: tree["params"] for name, tree in variables.items()}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats={name: tree["batch_stats"] for name, tree in variables.items()},
+        opt_state=optimizer.init(params),
+    )
