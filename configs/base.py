@@ -3,13 +3,12 @@
 A field that is None takes the value of the reading. A field that does not exist is an error.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ConfigDict:
     """Every field that a configuration has, with the paper's values."""
-    optional_bool, optional_int = config_dict.placeholder(bool), config_dict.placeholder(int)
-    optional_float, optional_str = config_dict.placeholder(float), config_dict.placeholder(str)
     config = ConfigDict()
     config.name = "base"
     config.seed = 0  # Initial parameters, crop plan, order of the patches, split.
@@ -27,23 +26,23 @@ def get_config() -> ConfigDict:
     config.model.stages = 3  # N.
     config.model.channels = 32
     config.model.share_stages = True  # False: own weights for each stage.
-    config.model.gate_kernel = optional_int  # Eq. 2: 3 (paper), 1 (released).
-    config.model.attention = optional_bool  # Eq. 3: True (paper), False (released).
-    config.model.merge = optional_str  # Eq. 3: "sum" (paper), "concat" (released).
-    config.model.spectral_input = optional_str  # Eq. 4: "refined" (paper), "raw" (released).
+    config.model.gate_kernel = placeholder(int)  # Eq. 2: 3 (paper), 1 (released).
+    config.model.attention = placeholder(bool)  # Eq. 3: True (paper), False (released).
+    config.model.merge = placeholder(str)  # Eq. 3: "sum" (paper), "concat" (released).
+    config.model.spectral_input = placeholder(str)  # Eq. 4: "refined" (paper), "raw" (released).
 
     config.loss = ConfigDict()
-    config.loss.reading = optional_str  # None: that of the model.
+    config.loss.reading = placeholder(str)  # None: that of the model.
     config.loss.lambda1 = 0.3  # Eq. 6.
     config.loss.lambda2 = 5.0  # Eq. 8.
-    config.loss.epsilon = optional_float  # Eq. 10: 1e-9 (paper), 1e-10 (released).
-    config.loss.scope = optional_str  # Masks and norms over each "image" (paper) or the "batch" (released).
-    config.loss.saliency = optional_str  # Eq. 6-7: "rms" (paper), "mse" (released).
-    config.loss.weight_signs = optional_str  # Eq. 9: "plus" (both readings), "printed" (the paper's erratum).
-    config.loss.negatives = optional_str  # Eq. 12: "released" (both readings), "printed" (the paper's erratum).
-    config.loss.ssim_window = optional_int  # Eq. 13: 11 (paper), 3 (released).
-    config.loss.ssim_padding = optional_str  # Eq. 13: "valid" (paper), "reflect" (released).
-    config.loss.ssim_loss = optional_str  # Eq. 13: "one_minus" (paper), "half_clipped" (released).
+    config.loss.epsilon = placeholder(float)  # Eq. 10: 1e-9 (paper), 1e-10 (released).
+    config.loss.scope = placeholder(str)  # Masks and norms over each "image" (paper) or the "batch" (released).
+    config.loss.saliency = placeholder(str)  # Eq. 6-7: "rms" (paper), "mse" (released).
+    config.loss.weight_signs = placeholder(str)  # Eq. 9: "plus" (both readings), "printed" (the paper's erratum).
+    config.loss.negatives = placeholder(str)  # Eq. 12: "released" (both readings), "printed" (the paper's erratum).
+    config.loss.ssim_window = placeholder(int)  # Eq. 13: 11 (paper), 3 (released).
+    config.loss.ssim_padding = placeholder(str)  # Eq. 13: "valid" (paper), "reflect" (released).
+    config.loss.ssim_loss = placeholder(str)  # Eq. 13: "one_minus" (paper), "half_clipped" (released).
 
     config.data = ConfigDict()
     config.data.root = "data"  # A folder, or "synthetic": the embedded scenes.
@@ -71,4 +70,6 @@ def get_config() -> ConfigDict:
     config.log.every_steps = 10
     config.log.panels_every_steps = 500
     config.log.checkpoint_every_steps = 500
+    # A field that does not exist is an error, in the files that build on this one, too.
+    config.lock()
     return config

@@ -1,14 +1,36 @@
 """Fixtures shared by all tests."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
-# Shape and dtype slips that NumPy would promote away become errors.
-jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Several tests compile the same step; it takes longer than running it. Subprocesses share the folder.
+_CACHE = tempfile.TemporaryDirectory(prefix="rpfnet-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion(request: pytest.FixtureRequest):
+    """In model and losses, mixed dtypes are errors instead of silent promotions (optax itself relies on promotion)."""
+    strict = request.path.parent.name in ("model", "losses")
+    with jax.numpy_dtype_promotion("strict" if strict else "standard"):
+        yield
+
+
+@pytest.fixture
+def as_users_run_it():
+    """Switches the shape and type checks off, which only tests have: what remains is what a user gets to see."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
 
 SHARED_DIR = Path(os.environ.get("RPFNET_SHARED_DIR", Path(__file__).parents[2] / "shared"))
 
@@ -19,6 +41,17 @@ def shared_dir() -> Path:
     if not SHARED_DIR.is_dir():
         pytest.skip(f"needs the image sets and reference arrays, which are not at {SHARED_DIR} (RPFNET_SHARED_DIR)")
     return SHARED_DIR
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Where the shared data must be there (CI), a test that skips although it uses them fails."""
+    report = yield
+    uses_shared = "shared_dir" in getattr(item, "fixturenames", ())
+    if report.skipped and uses_shared and os.environ.get("RPFNET_REQUIRE_SHARED"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although RPFNET_REQUIRE_SHARED is set: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from rpfnet_jax.data.images import read_image
 from rpfnet_jax.model import NormMode, RPFNet, StageFeatures
 from rpfnet_jax.weights import Weights, load_weights
 
-Picture = str | os.PathLike[str] | Shaped[np.ndarray, "h w *channels"]
+# Not "h w *channels": the two pictures of a call may differ in channels, and what differs in size gets its own error.
+Picture = str | os.PathLike[str] | Shaped[np.ndarray, "..."]
 
 
 # At module level, so that all Fusers of one architecture share the compiled functions, one per shape.

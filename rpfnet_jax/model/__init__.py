@@ -2,7 +2,7 @@
 
 from rpfnet_jax.model.config import ModelConfig, Reading
 from rpfnet_jax.model.layers import NormMode, Statistics
-from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures
+from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures, init_variables
 
 __all__ = [
     "MIN_SIDE",
@@ -13,4 +13,5 @@ __all__ = [
     "Reading",
     "StageFeatures",
     "Statistics",
+    "init_variables",
 ]

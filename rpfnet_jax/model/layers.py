@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -55,7 +55,7 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     """torch's default for the weights and biases of Conv2d and Linear: uniform in +-1/sqrt(fan_in)."""
     bound = fan_in**-0.5
 
-    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:  # type: ignore[assignment]
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
@@ -69,7 +70,7 @@ class RPFNet(nn.Module):
 
     Example:
         >>> model = RPFNet(ModelConfig.preset("paper"))
-        >>> variables = model.init(jax.random.key(0), ir, vis_y)
+        >>> variables = init_variables(model, jax.random.key(0), ir, vis_y)
         >>> fused = jax.jit(model.apply)(variables, ir, vis_y)
 
     Attributes:
@@ -81,8 +82,8 @@ class RPFNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        ir: Float[Array, "b h w 1"],
-        vis_y: Float[Array, "b h w 1"],
+        ir: Float[Array | np.ndarray, "b h w 1"],
+        vis_y: Float[Array | np.ndarray, "b h w 1"],
         norm: NormMode = "image",
         adapt: float | Float[Array, ""] = 0.1,
         features: bool = False,
@@ -105,6 +106,7 @@ class RPFNet(nn.Module):
         """
         _check_inputs(ir, vis_y)
         check_norm(norm)
+        ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         statistics = Statistics(norm, adapt)
         config = self.config
         residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
@@ -137,7 +139,20 @@ class AuxiliaryDecoder(nn.Module):
         return Reconstruction(self.config.channels, name="head")(residual, Statistics(norm))
 
 
-def _check_inputs(ir: Array, vis_y: Array) -> None:
+def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) -> dict[str, Any]:
+    """A network's initial `params` and `batch_stats`: Linen's `init`, compiled without optimisation.
+
+    It runs once, and optimising the code of its random bits takes four times as long as running it ever saves.
+
+    Args:
+        network: an `RPFNet` or `AuxiliaryDecoder`.
+        key: from `jax.random.key`; determines every parameter.
+        *inputs: arrays of any values with the shapes that the network takes.
+    """
+    return jax.jit(network.init, compiler_options={"xla_backend_optimization_level": 0})(key, *inputs)
+
+
+def _check_inputs(ir: Array | np.ndarray, vis_y: Array | np.ndarray) -> None:
     if ir.shape != vis_y.shape:
         raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
     if ir.ndim != 4 or ir.shape[-1] != 1:

@@ -13,7 +13,7 @@ _LABEL = 14
 
 
 def contact_sheet(
-    rows: Mapping[str, Sequence[UInt8[np.ndarray, "h w *channels"]]], titles: Sequence[str], height: int = 200
+    rows: Mapping[str, Sequence[UInt8[np.ndarray, "..."]]], titles: Sequence[str], height: int = 200
 ) -> UInt8[np.ndarray, "y x 3"]:
     """Draws labelled rows of pictures, each scaled to the same height.
 

@@ -86,9 +86,10 @@ class Monitor:
             self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes TensorBoard scalars."""
+        """Writes TensorBoard scalars; leaves out metrics that are NaN because they are defined on no picture."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            if not np.isnan(value):
+                self._writer.add_scalar(name, value, step)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a picture, (H, W, 1) or (H, W, 3) in [0, 1], to TensorBoard."""

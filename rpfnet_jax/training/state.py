@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int32
 
-from rpfnet_jax.model import MIN_SIDE, AuxiliaryDecoder, ModelConfig, RPFNet
+from rpfnet_jax.model import MIN_SIDE, AuxiliaryDecoder, ModelConfig, RPFNet, init_variables
 
 
 class Networks(NamedTuple):
@@ -31,7 +30,8 @@ class TrainState:
         opt_state: state of the optimizer of `make_optimizer`.
     """
 
-    step: Int32[Array, ""]
+    # Not a jaxtyping shape: tree.map puts NumPy arrays, shapes and shardings in place of the leaves.
+    step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
     opt_state: Any
@@ -52,9 +52,8 @@ def create_state(networks: Networks, optimizer: optax.GradientTransformation, se
     image = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
     features = jnp.zeros((1, MIN_SIDE, MIN_SIDE, networks.fusion.config.channels))
     variables = {
-        # Jitted: otherwise every layer's initialisation is compiled and run by itself.
-        "fusion": jax.jit(networks.fusion.init)(fusion_key, image, image),
-        "auxiliary": jax.jit(networks.auxiliary.init)(auxiliary_key, features),
+        "fusion": init_variables(networks.fusion, fusion_key, image, image),
+        "auxiliary": init_variables(networks.auxiliary, auxiliary_key, features),
     }
     params = {name: tree["params"] for name, tree in variables.items()}
     return TrainState(

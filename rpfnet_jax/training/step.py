@@ -53,6 +53,6 @@ def make_train_step(networks: Networks, losses: LossConfig, optimizer: optax.Gra
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return state, {**terms, "grad_norm": optax.global_norm(grads)}
+        return state, {**terms, "grad_norm": optax.tree.norm(grads)}
 
     return jax.jit(train_step, donate_argnums=0)

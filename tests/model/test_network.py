@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet
+from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet, init_variables
 
 SMALL = ModelConfig(channels=8, stages=2)
 
@@ -25,10 +25,15 @@ def shapes_of(config: ModelConfig) -> dict:
 def network(request):
     model = RPFNet(ModelConfig.preset(request.param, channels=8, stages=2))
     image = jnp.zeros((1, 16, 16, 1))
-    variables = jax.jit(model.init)(jax.random.key(1), image, image)
+    variables = init_variables(model, jax.random.key(1), image, image)
     # Running statistics as after some training: none at its initial value, no two stages alike.
     keys = iter(jax.random.split(jax.random.key(2), 100))
-    stats = jax.tree.map(lambda x: 0.5 + jax.random.uniform(next(keys), x.shape), variables["batch_stats"])
+
+    def trained(path, leaf):
+        drawn = 0.05 * jax.random.uniform(next(keys), leaf.shape)
+        return drawn if path[-1].key == "mean" else 0.02 + drawn
+
+    stats = jax.tree.map_with_path(trained, variables["batch_stats"])
     return model, {**variables, "batch_stats": stats}
 
 
@@ -60,7 +65,7 @@ def test_running_statistics_are_kept_per_stage():
 
 
 def test_initialisation_is_torchs():
-    params = RPFNet(ModelConfig()).init(jax.random.key(0), *[jnp.zeros((1, 16, 16, 1))] * 2)["params"]
+    params = init_variables(RPFNet(ModelConfig()), jax.random.key(0), *[jnp.zeros((1, 16, 16, 1))] * 2)["params"]
     conv = params["stage"]["cpm"]["context"]["conv"]
     bound = (3 * 3 * 32) ** -0.5
     for leaf in (conv["kernel"], conv["bias"]):
@@ -71,12 +76,12 @@ def test_initialisation_is_torchs():
     assert set(frequency) == {"kernel"}, "the frequency convolution has no bias"
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(height=st.integers(16, 40), width=st.integers(16, 40))
 def test_size_out_is_size_in(network, height, width):
     model, variables = network
     ir = jnp.linspace(0, 1, height * width).reshape(1, height, width, 1)
-    fused = model.apply(variables, ir, 1 - ir)
+    fused = jax.jit(model.apply)(variables, ir, 1 - ir)
     assert fused.shape == ir.shape
     assert bool(jnp.all((fused > 0) & (fused < 1)))
 
@@ -105,7 +110,7 @@ def test_adaptive_mode_has_image_and_running_as_its_ends(network, flir_patches):
     apply = jax.jit(lambda adapt: model.apply(variables, *flir_patches, norm="adaptive", adapt=adapt))
     for adapt, end in ((0.0, "running"), (1.0, "image")):
         expected = model.apply(variables, *flir_patches, norm=end)
-        np.testing.assert_allclose(apply(jnp.float32(adapt)), expected, atol=2e-6)
+        np.testing.assert_allclose(apply(jnp.float32(adapt)), expected, atol=2e-5)
     middle = apply(jnp.float32(0.5))
     for end in ("running", "image"):
         assert float(jnp.abs(middle - model.apply(variables, *flir_patches, norm=end)).max()) > 1e-4
@@ -124,7 +129,7 @@ def test_features_are_those_of_every_stage(network, flir_patches):
 def test_unused_attention_of_the_released_reading_costs_nothing(flir_patches):
     def optimised(config):
         model = RPFNet(config)
-        variables = model.init(jax.random.key(0), *flir_patches)
+        variables = init_variables(model, jax.random.key(0), *flir_patches)
         compiled = jax.jit(model.apply).lower(variables, *flir_patches).compile()
         return compiled.cost_analysis()["flops"], variables
 
@@ -141,6 +146,7 @@ def test_features_are_not_computed_unless_asked_for(network, flir_patches):
     assert "f32[2,48,56,1]" in text.split("->")[1].split("\n")[0]
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     ("ir_shape", "vis_shape", "message"),
     [
@@ -154,6 +160,7 @@ def test_bad_shapes_are_refused(network, ir_shape, vis_shape, message):
         model.apply(variables, jnp.zeros(ir_shape), jnp.zeros(vis_shape))
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     ("field", "value"),
     [("channels", 6), ("stages", 0), ("gate_kernel", 5), ("merge", "mean"), ("spectral_input", "none")],
@@ -163,6 +170,7 @@ def test_impossible_configurations_are_refused(field, value):
         ModelConfig.preset("paper", **{field: value})
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_unknown_reading_and_field_are_refused():
     with pytest.raises(ValueError, match=r"paper.*released"):
         ModelConfig.preset("other")

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Trains a small RPFNet on the embedded scenes and leaves fused pictures in RUNS/demo. Does all its own set-up.
+set -euo pipefail
+cd "$(dirname "$0")"
+source scripts/environment.sh
+environment
+"$PYTHON" train.py --config=configs/smoke.py --workdir=RUNS/demo "$@"
+echo "Look at RUNS/demo/contact_sheet.png: infrared, visible and fused side by side."

@@ -1,0 +1,44 @@
+"""The convolution and its kernel gradient against XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpfnet_jax.model.convolution import conv2d, kernel_gradient
+
+
+def xla(x, kernel, dilation):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    pad = (kernel.shape[0] - 1) * dilation // 2
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), [(pad, pad)] * 2, rhs_dilation=(dilation, dilation), dimension_numbers=dimensions
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "dilation", "channels", "features"), [(1, 1, 5, 3), (3, 1, 4, 6), (3, 3, 2, 4), (3, 5, 3, 2), (7, 1, 4, 1)]
+)
+@pytest.mark.parametrize("image", [(16, 16), (17, 19)])
+def test_values_and_gradients_equal_xlas(size, dilation, channels, features, image):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, *image, channels))
+    kernel = jax.random.normal(keys[1], (size, size, channels, features))
+    dy = jax.random.normal(keys[2], (2, *image, features))
+    ours, pull = jax.vjp(lambda *a: conv2d(*a, dilation), x, kernel)
+    theirs, their_pull = jax.vjp(lambda *a: xla(*a, dilation), x, kernel)
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    for grad, expected in zip(pull(dy), their_pull(dy), strict=True):
+        np.testing.assert_allclose(grad, expected, atol=2e-4 * float(jnp.abs(expected).max()))
+    product = kernel_gradient(x, dy, size, dilation)
+    np.testing.assert_allclose(product, their_pull(dy)[1], atol=2e-4 * float(jnp.abs(product).max()))
+
+
+def test_other_backends_keep_xlas_own_gradient():
+    x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((3, 3, 4, 4))
+    gradient = jax.jit(jax.grad(lambda k: conv2d(x, k).sum()))
+    cpu, cuda = (
+        gradient.trace(kernel).lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution")
+        for platform in ("cpu", "cuda")
+    )
+    assert cuda > cpu

@@ -1,0 +1,58 @@
+"""Every configuration builds, and says what it costs."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from rpfnet_jax.experiment import loss_config, model_config, optimizer_config
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__")
+
+
+def get(name):
+    return importlib.import_module(f"configs.{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configuration_builds_and_is_named_after_its_file(name):
+    config = get(name).get_config()
+    assert config.name == name
+    model_config(config), loss_config(config), optimizer_config(config)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "base"])
+def test_docstring_states_cost_and_expectation(name):
+    text = get(name).__doc__
+    assert "Cost:" in text
+    assert "Expect:" in text
+
+
+def test_flir_is_the_papers_recipe():
+    config = get("flir").get_config()
+    assert (config.batch_size, config.epochs, config.learning_rate) == (16, 100, 1e-3)
+    assert (config.data.patches, config.data.patch_size) == (3383, 128)
+    model, loss = model_config(config), loss_config(config)
+    assert (model.channels, model.stages, model.gate_kernel, model.merge) == (32, 3, 3, "sum")
+    assert (loss.lambda1, loss.lambda2, loss.scope, loss.ssim_window) == (0.3, 5.0, "image", 11)
+
+
+def test_reading_of_the_model_is_that_of_the_loss_unless_said_otherwise():
+    config = get("flir").get_config()
+    config.model.reading = "released"
+    assert loss_config(config).saliency == "mse"
+    config.loss.reading = "paper"
+    assert loss_config(config).saliency == "rms"
+
+
+def test_released_decoder_keeps_its_learning_rate():
+    optimizer = optimizer_config(get("flir_released").get_config())
+    assert (optimizer.halvings, optimizer.auxiliary_halvings) == (4, 0)
+
+
+def test_a_field_that_does_not_exist_is_an_error():
+    config = get("flir").get_config()
+    with pytest.raises(AttributeError, match="stagse"):
+        config.model.stagse = 5
+    with pytest.raises(KeyError, match="lamda1"):
+        config.update_from_flattened_dict({"loss.lamda1": 1.0})

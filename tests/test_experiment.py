@@ -1,0 +1,236 @@
+"""The whole job on embedded scenes: train, resume, stop, refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import rpfnet_jax
+from configs import base
+from rpfnet_jax.data.images import read_image
+from rpfnet_jax.data.loader import PatchSource
+from rpfnet_jax.data.pairs import find_pairs
+from rpfnet_jax.data.sets import DataMissingError, open_training_sets
+from rpfnet_jax.experiment import make_patch_source, train_and_evaluate
+from rpfnet_jax.training import CheckpointError, NonFiniteError
+from rpfnet_jax.training.loop import Interrupt
+from rpfnet_jax.weights import load_weights
+
+ROOT = Path(__file__).parents[1]
+
+
+def tiny_config(**options):
+    config = base.get_config()
+    config.name = "tiny"
+    config.data.root = "synthetic"
+    config.data.scenes = 4
+    config.data.validation_scenes = 2
+    config.data.patches = 10
+    config.data.patch_size = 32
+    config.batch_size = 4  # 10 patches: two batches of four and one of two in each epoch.
+    config.steps = 6
+    config.model.channels = 4
+    config.model.stages = 2
+    config.validation.every_epochs = 1
+    config.validation.pairs = 1
+    config.log.every_steps = 2
+    config.log.panels_every_steps = 3
+    config.log.checkpoint_every_steps = 100
+    config.update_from_flattened_dict(options)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, train_and_evaluate(tiny_config(), workdir)
+
+
+def tensors(workdir: Path) -> dict:
+    return load_weights(workdir / "weights.safetensors").variables
+
+
+def assert_equal_weights(first: Path, second: Path) -> None:
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, tensors(first), tensors(second))))
+
+
+def test_a_run_leaves_weights_pictures_tables_and_logs(finished):
+    workdir, result = finished
+    assert result.finished
+    assert result.steps == 6
+    assert result.weights == workdir / "weights.safetensors"
+    for name in ("config.json", "weights-best.safetensors", "validation/metrics.csv", "validation/metrics.md"):
+        assert (workdir / name).stat().st_size > 0
+    sheet = read_image(workdir / "contact_sheet.png")
+    assert sheet.ndim == 3
+    assert sheet.std() > 10
+    assert list((workdir / "tensorboard").glob("events*"))
+    assert not list(workdir.rglob("*.tmp"))
+    for pair in find_pairs(workdir / "scenes" / "validation"):
+        assert read_image(workdir / "validation" / f"{pair.name}.png").shape == read_image(pair.vis).shape
+    assert set(result.evaluation.rows) == {"scene_000", "scene_001"}
+
+
+def test_weights_carry_configuration_and_defaults(finished):
+    workdir, _ = finished
+    weights = load_weights(workdir / "weights.safetensors")
+    assert (weights.model.channels, weights.model.stages) == (4, 2)
+    assert weights.defaults.norm == "image"
+    assert weights.training == json.loads((workdir / "config.json").read_text())
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    workdir, _ = finished
+    before = tensors(workdir)
+    again = train_and_evaluate(tiny_config(), workdir)
+    assert again.steps == 6
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, before, tensors(workdir))))
+
+
+@pytest.mark.parametrize("stop_after", [2, 4])
+def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatch, stop_after):
+    names = PatchSource.names
+    seen = []
+
+    def stop(self, indices):
+        seen.append(len(indices))
+        if len(seen) == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return names(self, indices)
+
+    monkeypatch.setattr(PatchSource, "names", stop)
+    first = train_and_evaluate(tiny_config(), tmp_path)
+    assert (first.finished, first.steps, first.weights) == (False, stop_after, None)
+    second = train_and_evaluate(tiny_config(), tmp_path)
+    assert second.finished
+    assert len(seen) == 6
+    assert_equal_weights(finished[0], tmp_path)
+
+
+def test_another_configuration_is_refused_and_harmless_fields_are_not(finished):
+    workdir, _ = finished
+    with pytest.raises(CheckpointError, match=r"config\.loss\.lambda2: 5\.0 -> 4\.0"):
+        train_and_evaluate(tiny_config(**{"loss.lambda2": 4.0}), workdir)
+    assert train_and_evaluate(tiny_config(**{"log.every_steps": 1}), workdir).finished
+
+
+def test_a_value_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    module = sys.modules["rpfnet_jax.losses.objective"]  # The package exports a function of the same name.
+    original = module.contrastive_loss
+    config = tiny_config(**{"log.checkpoint_every_steps": 1})
+
+    def explode(fused, ir, vis, losses):
+        # Traced once per batch shape; the third batch of an epoch is the first of the smaller shape.
+        return original(fused, ir, vis, losses) * (float("nan") if fused.shape[0] == 2 else 1.0)
+
+    monkeypatch.setattr(module, "contrastive_loss", explode)
+    with pytest.raises(NonFiniteError, match=r"step 3: contrastive = nan") as caught:
+        train_and_evaluate(config, tmp_path)
+    assert str(caught.value).count("scene_") == 2, "the two patches of the batch are named"
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()) == ["1", "2"]
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_seed_changes_the_result(finished, tmp_path):
+    train_and_evaluate(tiny_config(seed=1, steps=1), tmp_path)
+    other = tensors(tmp_path)["params"]["head"]["out"]["kernel"]
+    assert not np.array_equal(other, tensors(finished[0])["params"]["head"]["out"]["kernel"])
+
+
+def test_missing_data_says_where_the_set_comes_from_and_how_to_lay_it_out(tmp_path):
+    from configs import flir
+
+    config = flir.get_config()
+    config.data.root = str(tmp_path / "nowhere")
+    with pytest.raises(DataMissingError) as caught:
+        train_and_evaluate(config, tmp_path / "run")
+    for part in (str(tmp_path / "nowhere"), "config.data.root", "IVIF-DIDFuse", "train/{ir,vis}", "synthetic"):
+        assert part in str(caught.value)
+
+
+def test_a_plain_folder_of_two_sides_is_split(finished, tmp_path):
+    scenes = finished[0] / "scenes" / "train"
+    config = tiny_config(**{"data.root": str(scenes), "data.holdout": 0.25})
+    sets = open_training_sets(config.data, tmp_path, seed=5)
+    assert (len(sets.train), len(sets.validation)) == (3, 1)
+    assert {p.name for p in sets.train} | {p.name for p in sets.validation} == {p.name for p in find_pairs(scenes)}
+    again = open_training_sets(config.data, tmp_path, seed=5)
+    assert again == sets
+    with pytest.raises(ValueError, match="too few"):
+        open_training_sets(tiny_config(**{"data.root": str(scenes), "data.holdout": 1.0}).data, tmp_path, 0)
+
+
+def test_both_sides_of_a_patch_come_from_the_same_place(finished):
+    config = tiny_config(**{"data.augment": True})
+    pairs = find_pairs(finished[0] / "scenes" / "train")
+    same = [type(pair)(pair.name, pair.vis, pair.vis) for pair in pairs]
+    source = make_patch_source(config, same)
+    assert len(source) == 10
+    for index in range(10):
+        item = source[index]
+        np.testing.assert_array_equal(item["ir"], item["vis"])
+        assert item["ir"].shape == (32, 32, 1)
+
+
+def test_interrupt_outside_the_main_thread_is_no_error():
+    outcome = []
+
+    def enter():
+        with Interrupt() as interrupt:
+            outcome.append(interrupt.requested)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert outcome == [False]
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
+    workdir, result = finished
+    done = run(
+        "evaluate.py",
+        "--config=configs/smoke.py",
+        f"--weights={workdir / 'weights.safetensors'}",
+        f"--data={workdir / 'scenes' / 'validation'}",
+        f"--out={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 pairs" in done.stdout
+    assert "VIFF" in done.stdout
+    # The same numbers and pictures as at the end of training.
+    assert (tmp_path / "metrics.csv").read_text() == (workdir / "validation" / "metrics.csv").read_text()
+    for name in result.evaluation.rows:
+        ours, theirs = (read_image(f / f"{name}.png") for f in (tmp_path, workdir / "validation"))
+        np.testing.assert_array_equal(ours, theirs)
+    net = rpfnet_jax.load(workdir / "weights.safetensors")
+    pair = find_pairs(workdir / "scenes" / "validation")[0]
+    np.testing.assert_array_equal(net.fuse(pair.ir, pair.vis), read_image(tmp_path / f"{pair.name}.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.py", "--config=configs/flir.py", "--workdir=W", "--config.data.root=none"], "error: no training data"),
+        (["train.py", "--config=configs/smoke.py", "--workdir=W", "--config.modle.stages=2"], "modle"),
+        (["train.py", "--config=configs/smoke.py"], "--workdir"),
+        (["evaluate.py", "--config=configs/smoke.py", "--weights=none.safetensors"], "error: no weights at none"),
+    ],
+)
+def test_wrong_use_is_one_clear_error(tmp_path, arguments, message):
+    arguments = [argument.replace("=W", f"={tmp_path}") for argument in arguments]
+    done = run(*arguments)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    if message.startswith("error"):
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,86 @@
+"""Weights files: round trip, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
+from rpfnet_jax.weights import FusionDefaults, Weights, WeightsError, load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def weights():
+    config = ModelConfig.preset("released", channels=4, stages=2)
+    image = jnp.zeros((1, 16, 16, 1))
+    variables = init_variables(RPFNet(config), jax.random.key(0), image, image)
+    return Weights(config, variables, FusionDefaults("adaptive", 0.2, "studio"), {"seed": 3, "model": {"stages": 2}})
+
+
+def test_round_trip_is_bit_equal(weights, tmp_path):
+    path = tmp_path / "new folder" / "w.safetensors"
+    save_weights(path, weights)
+    loaded = load_weights(path)
+    assert (loaded.model, loaded.defaults, loaded.training) == (weights.model, weights.defaults, weights.training)
+    assert jax.tree.structure(loaded.variables) == jax.tree.structure(weights.variables)
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, loaded.variables, weights.variables)))
+    assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*nothing"):
+        load_weights(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x02cos\nsystem\n"])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.safetensors is not a readable safetensors file"):
+        load_weights(path)
+
+
+def test_a_truncated_file_is_refused(weights, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, weights)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(WeightsError, match="not a readable"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "was not written by rpfnet_jax"),
+        ({"format": "rpfnet_jax", "format_version": "99"}, "format version 99"),
+        ({"format": "rpfnet_jax", "format_version": "1"}, "unusable metadata"),
+        (
+            {
+                "format": "rpfnet_jax",
+                "format_version": "1",
+                "model": '{"depth": 3}',
+                "defaults": "{}",
+                "training": "{}",
+            },
+            "unusable metadata: .*depth",
+        ),
+    ],
+)
+def test_foreign_metadata_are_refused(tmp_path, metadata, message):
+    path = tmp_path / "w.safetensors"
+    save_file({"x": np.zeros(1, np.float32)}, path, metadata)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(path)
+
+
+def test_tensors_that_do_not_fit_the_model_are_refused_by_name(weights, tmp_path):
+    path = tmp_path / "w.safetensors"
+    stem = weights.variables["params"]["residual_stem"]
+    lacking = {**weights.variables["params"], "residual_stem": {"norm": stem["norm"]}}
+    save_weights(path, Weights(weights.model, {**weights.variables, "params": lacking}))
+    with pytest.raises(WeightsError, match=r"missing.*params/residual_stem/conv/kernel"):
+        load_weights(path)
+    save_weights(path, Weights(ModelConfig.preset("released", channels=8, stages=2), weights.variables))
+    with pytest.raises(WeightsError, match=r"params/.*\(4,\).*\(8,\)"):
+        load_weights(path)
