@@ -5,4 +5,6 @@ cd "$(dirname "$0")"
 source scripts/environment.sh
 environment
 "$PYTHON" train.py --config=configs/smoke.py --workdir=RUNS/demo "$@"
-echo "Look at RUNS/demo/contact_sheet.png: infrared, visible and fused side by side."
+if [ -e RUNS/demo/contact_sheet.png ]; then
+    echo "Look at RUNS/demo/contact_sheet.png: infrared, visible and fused side by side."
+fi

@@ -1,13 +1,13 @@
 """Trains RPFNet: python train.py --config=configs/flir.py --workdir=RUNS/flir [--config.FIELD=VALUE ...]"""
 
+import signal
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.data.pairs import PairError
-from rpfnet_jax.data.sets import DataMissingError
 from rpfnet_jax.experiment import train_and_evaluate
 from rpfnet_jax.training import CheckpointError, NonFiniteError
 
@@ -18,14 +18,22 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; a run found
 def main(arguments: list[str]) -> None:
     if arguments[1:]:
         raise app.UsageError(f"unknown arguments: {' '.join(arguments[1:])}")
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO.
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO.
     enable_compilation_cache()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    workdir = Path(_WORKDIR.value).expanduser()
     try:
-        result = train_and_evaluate(_CONFIG.value, _WORKDIR.value)
-    except (DataMissingError, PairError, CheckpointError, NonFiniteError) as error:
-        sys.exit(f"error: {error}")
+        result = train_and_evaluate(_CONFIG.value, workdir)
+    except (OSError, ValueError, CheckpointError, NonFiniteError) as error:
+        logging.debug("traceback", exc_info=True)
+        sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
+    except KeyboardInterrupt:
+        # Outside the steps, where nothing is under way that could be lost.
+        print("stopped; the same command continues")
+        return
     if result.finished:
-        print(f"weights: {result.weights}\npictures: {_WORKDIR.value}/contact_sheet.png, {_WORKDIR.value}/validation/")
+        print(f"weights: {result.weights}\npictures: {workdir}/contact_sheet.png, {workdir}/validation/")
     else:
         print(f"stopped after step {result.steps}; the same command continues")
 

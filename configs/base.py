@@ -48,10 +48,10 @@ def get_config() -> ConfigDict:
     config.data.root = "data"  # A folder, or "synthetic": the embedded scenes.
     config.data.train = "train"  # Subfolders of the root; without them the root itself is split.
     config.data.validation = "val"
-    config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split.
+    config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split; at least one pair.
     config.data.patches = 3383
     config.data.patch_size = 128
-    config.data.augment = False  # True: flips and quarter turns of the patches.
+    config.data.augment = False  # True: each patch gets one of the 8 flips and quarter turns, drawn with the plan.
     config.data.scenes = 24  # Embedded scenes to train and to validate on.
     config.data.validation_scenes = 8
     config.data.source = "Any registered infrared and visible pictures will do."  # Where the set comes from.
@@ -62,14 +62,14 @@ def get_config() -> ConfigDict:
     config.fusion.color_range = "full"  # Or "studio": the stretched colours of the authors' test script.
 
     config.validation = ConfigDict()
-    config.validation.every_epochs = 10
+    config.validation.every_epochs = 10  # 0: only at the end.
     config.validation.pairs = 8  # How many of the validation pairs are fused during training; 0: all.
-    config.validation.monitor = "vifp_standard"  # Decides which checkpoint is best.
+    config.validation.monitor = "vifp_standard"  # Decides which checkpoint is best; more is better.
 
     config.log = ConfigDict()
     config.log.every_steps = 10
-    config.log.panels_every_steps = 500
-    config.log.checkpoint_every_steps = 500
+    config.log.panels_every_steps = 500  # 0: only at the end.
+    config.log.checkpoint_every_steps = 500  # Besides those at validations; 0: none besides.
     # A field that does not exist is an error, in the files that build on this one, too.
     config.lock()
     return config

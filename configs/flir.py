@@ -1,6 +1,10 @@
 """The paper's recipe in the paper's reading, on FLIR (RoadScene): 180 training and 40 validation pairs.
 
-PLACEHOLDER
+Cost: 21,200 steps at batch 16 (100 epochs of 3,383 patches). On 2 cores of an AMD EPYC a step at batch 8 takes about
+4 s and 4 GB, so that 300 steps are done in half an hour and the whole run is one for a GPU. Not measured on a GPU.
+
+Expect: after 300 steps at batch 8 (--config.steps=300 --config.batch_size=8) on flir/val, 40 pairs, standard protocol:
+EN 7.02, SF 10.97, SD 35.2, CC 0.645, SCD 1.44, VIFp 0.506, Qabf 0.402, SSIM 1.383. The paper's 100 epochs: EN 7.43.
 """
 
 from ml_collections import ConfigDict

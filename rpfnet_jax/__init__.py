@@ -4,8 +4,8 @@
     >>> net = rpfnet_jax.load("RUNS/flir/weights.safetensors")
     >>> fused = net.fuse("ir.png", "vis.png")
 
-Below: `rpfnet_jax.model`, `losses` and `metrics` (pure functions and modules), `data`, `training`, `inference`,
-`reports`, `weights`, and `experiment`, which joins them.
+To be imported by themselves: `rpfnet_jax.model`, `losses` and `metrics` (modules and pure functions), `data`,
+`training`, `inference`, `reports`, `weights`, and `experiment`, which joins them.
 """
 
 from rpfnet_jax.inference import Fuser, load

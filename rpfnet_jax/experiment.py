@@ -16,22 +16,32 @@ from tqdm import tqdm
 
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource, steps_per_epoch
-from rpfnet_jax.data.pairs import Pair, check_pairs
+from rpfnet_jax.data.pairs import Pair, PairError, check_pairs
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import open_training_sets
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser, fuse_pairs
 from rpfnet_jax.losses import LossConfig
-from rpfnet_jax.metrics import Summary, measure, summarise, to_gray8
+from rpfnet_jax.metrics import COLUMNS, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
-from rpfnet_jax.training import OptimizerConfig, TrainingPlan, train
+from rpfnet_jax.training import (
+    OptimizerConfig,
+    TrainingPlan,
+    create_state,
+    make_networks,
+    make_optimizer,
+    train,
+)
 from rpfnet_jax.weights import FusionDefaults, Weights, save_weights
 
 CONTACT_SHEET_ROWS = 8
 
+# Metrics of which more is better.
+MONITORS = tuple(column for column in COLUMNS if column != "dark_lift")
+
 # Fields that may differ between a run and its continuation: none of them changes a parameter.
-_FREE_FIELDS = ("log", "validation", "fusion")
+_FREE_FIELDS = ("name", "log", "validation", "fusion")
 
 
 class Evaluation(NamedTuple):
@@ -77,8 +87,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
     workdir = Path(workdir)
     model, defaults = model_config(config), FusionDefaults(**config.fusion)
     losses, optimizer = loss_config(config), optimizer_config(config)
-    # The defaults are checked before hours are spent on training.
+    if config.validation.monitor not in MONITORS:
+        raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
     sets = open_training_sets(config.data, workdir, config.seed)
+    check_measurable(sets.validation)
     source = make_patch_source(config, sets.train)
     monitored = sets.validation[: config.validation.pairs or None]
     record = config.to_dict()
@@ -101,8 +113,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
     )
-    write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
-    result = train(plan, source, workdir, validate, _identity(record))
+
+    def write_config() -> None:
+        write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
+
+    # In a workdir with checkpoints, `train` decides first whether this is the same run.
+    if not (workdir / "checkpoints").exists():
+        write_config()
+    result = train(plan, source, workdir, validate, _identity(record, source))
+    write_config()
     steps = int(result.state.step)
     if not result.finished:
         return Trained(False, steps)
@@ -114,6 +133,13 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
     evaluation = evaluate(Fuser(last), sets.validation, workdir / "validation", f"{config.name}, validation")
     write_png(workdir / "contact_sheet.png", make_contact_sheet(sets.validation, workdir / "validation"))
     return Trained(True, steps, weights, evaluation)
+
+
+def untrained(config: ConfigDict) -> Fuser:
+    """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
+    model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
+    state = create_state(make_networks(model), optimizer, config.seed)
+    return Fuser(Weights(model, state.variables(), FusionDefaults(**config.fusion)))
 
 
 def model_config(config: ConfigDict) -> ModelConfig:
@@ -134,10 +160,29 @@ def optimizer_config(config: ConfigDict) -> OptimizerConfig:
 
 
 def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
-    """The training patches: every pair is checked, then the crop plan is drawn from the seed."""
+    """The training patches: every pair is checked, then the crop plan is drawn from the seed.
+
+    Raises:
+        PairError: some pictures are unreadable, differ in size or are smaller than a patch; all of them are named.
+    """
     data = config.data
-    plan = crop_plan(check_pairs(pairs), data.patches, data.patch_size, config.seed, data.augment)
+    sizes = check_pairs(pairs)
+    small = [f"{pair.vis} ({h}x{w})" for pair, (h, w) in zip(pairs, sizes, strict=True) if min(h, w) < data.patch_size]
+    if small:
+        raise PairError(f"smaller than a patch (config.data.patch_size={data.patch_size}): {', '.join(small)}")
+    plan = crop_plan(sizes, data.patches, data.patch_size, config.seed, data.augment)
     return PatchSource(pairs, plan, data.patch_size)
+
+
+def check_measurable(pairs: Sequence[Pair]) -> None:
+    """Raises PairError, naming them all, if pictures are unreadable, differ in size or are too small to measure."""
+    small = [
+        f"{pair.vis} ({height}x{width})"
+        for pair, (height, width) in zip(pairs, check_pairs(pairs), strict=True)
+        if min(height, width) < MIN_SIZE
+    ]
+    if small:
+        raise PairError(f"smaller than the {MIN_SIZE}x{MIN_SIZE} that the metrics need: {', '.join(small)}")
 
 
 def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False) -> Evaluation:
@@ -151,7 +196,11 @@ def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, p
 
     Returns:
         Metrics per image in the order of `pairs`, and their summary.
+
+    Raises:
+        PairError: some pictures are unreadable, differ in size or are too small; nothing was fused.
     """
+    check_measurable(pairs)
     rows = {}
     for pair, fused in tqdm(fuse_pairs(net, pairs, out), total=len(pairs), unit="pair", disable=not progress):
         rows[pair.name] = measure(to_gray8(fused), *(to_gray8(read_image(side)) for side in (pair.ir, pair.vis)))
@@ -178,9 +227,10 @@ def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> Any:
     return contact_sheet(rows, ("IR", "VIS", "fused"))
 
 
-def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that two halves of one run must share."""
+def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
+    """What two halves of one run must share: the configuration that decides the result, and the patches."""
     identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
-    # A data set may move between the halves; that it is the same one is a question of content, not of path.
-    identity["data"] = {name: value for name, value in record["data"].items() if name != "root"}
+    # A data set may move between the halves: its content counts, not its path.
+    identity["data"] = {name: value for name, value in record["data"].items() if name not in ("root", "source")}
+    identity["data"]["content_sha256"] = source.fingerprint()
     return identity

@@ -7,14 +7,15 @@ environment() {
     # CUDA is 5.7 GB: only where there is a GPU to use it.
     if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then extras="$extras cuda12"; fi
     extras="$(echo $extras | tr ' ' ',')"
-    if [ ! -x "$venv/bin/python" ]; then
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then echo "error: $venv is there and no environment" >&2; exit 1; fi
         for candidate in "${RPFNET_PYTHON:-python3}" python3.13 python3.12 python3.11 python; do
             if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then base="$candidate"; break; fi
         done
         if [ -z "$base" ]; then echo "error: Python 3.11 or newer is needed (RPFNET_PYTHON names one)" >&2; exit 1; fi
         echo "making $venv with $("$base" --version)"
         # On Debian and Ubuntu, venv is a package of its own.
-        "$base" -m venv "$venv" || { rm -rf "$venv"; echo "error: no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+        "$base" -m venv --clear "$venv" || { echo "error: no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
     fi
     PYTHON="$venv/bin/python"
     local state="$venv/.installed-$extras"

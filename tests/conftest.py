@@ -14,6 +14,8 @@ _CACHE = tempfile.TemporaryDirectory(prefix="rpfnet-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# GPUs would otherwise multiply in TF32, too coarse for the tolerances here.
+jax.config.update("jax_default_matmul_precision", "highest")
 
 
 @pytest.fixture(autouse=True)

@@ -2,23 +2,24 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-import jax
+import chex
 import numpy as np
 import pytest
 
 import rpfnet_jax
 from configs import base
-from rpfnet_jax.data.images import read_image
+from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource
-from rpfnet_jax.data.pairs import find_pairs
+from rpfnet_jax.data.pairs import PairError, find_pairs
 from rpfnet_jax.data.sets import DataMissingError, open_training_sets
-from rpfnet_jax.experiment import make_patch_source, train_and_evaluate
+from rpfnet_jax.experiment import make_patch_source, train_and_evaluate, untrained
 from rpfnet_jax.training import CheckpointError, NonFiniteError
 from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.weights import load_weights
@@ -58,7 +59,7 @@ def tensors(workdir: Path) -> dict:
 
 
 def assert_equal_weights(first: Path, second: Path) -> None:
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, tensors(first), tensors(second))))
+    chex.assert_trees_all_equal(tensors(first), tensors(second))
 
 
 def test_a_run_leaves_weights_pictures_tables_and_logs(finished):
@@ -86,12 +87,13 @@ def test_weights_carry_configuration_and_defaults(finished):
     assert weights.training == json.loads((workdir / "config.json").read_text())
 
 
-def test_a_finished_run_is_not_trained_again(finished):
+def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     workdir, _ = finished
     before = tensors(workdir)
+    monkeypatch.setattr(PatchSource, "names", lambda self, indices: pytest.fail("a step was made"))
     again = train_and_evaluate(tiny_config(), workdir)
     assert again.steps == 6
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, before, tensors(workdir))))
+    chex.assert_trees_all_equal(before, tensors(workdir))
 
 
 @pytest.mark.parametrize("stop_after", [2, 4])
@@ -116,8 +118,10 @@ def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatc
 
 def test_another_configuration_is_refused_and_harmless_fields_are_not(finished):
     workdir, _ = finished
+    before = (workdir / "config.json").read_bytes()
     with pytest.raises(CheckpointError, match=r"config\.loss\.lambda2: 5\.0 -> 4\.0"):
         train_and_evaluate(tiny_config(**{"loss.lambda2": 4.0}), workdir)
+    assert (workdir / "config.json").read_bytes() == before
     assert train_and_evaluate(tiny_config(**{"log.every_steps": 1}), workdir).finished
 
 
@@ -136,6 +140,47 @@ def test_a_value_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkp
     assert str(caught.value).count("scene_") == 2, "the two patches of the batch are named"
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()) == ["1", "2"]
     assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_other_pictures_in_the_same_place_are_refused(finished, tmp_path):
+    scenes = tmp_path / "data"
+    shutil.copytree(finished[0] / "scenes" / "train", scenes)
+    config = tiny_config(**{"data.root": str(scenes), "steps": 1})
+    assert train_and_evaluate(config, tmp_path / "run").finished
+    ir = sorted((scenes / "ir").iterdir())
+    for path in ir:
+        write_png(path, read_image(path)[::-1].copy())
+    with pytest.raises(CheckpointError, match="content_sha256"):
+        train_and_evaluate(config, tmp_path / "run")
+
+
+def test_validation_pairs_are_checked_before_training(finished, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(finished[0] / "scenes" / "train", data / "train")
+    shutil.copytree(finished[0] / "scenes" / "validation", data / "val")
+    bad = sorted((data / "val" / "ir").iterdir())[-1]
+    write_png(bad, read_image(bad)[:-1])
+    with pytest.raises(PairError, match=bad.stem):
+        train_and_evaluate(tiny_config(**{"data.root": str(data)}), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    for side in ("ir", "vis"):
+        path = data / "val" / side / bad.name
+        write_png(path, read_image(path)[:20, :20].copy())
+    with pytest.raises(PairError, match="41x41"):
+        train_and_evaluate(tiny_config(**{"data.root": str(data)}), tmp_path / "run")
+
+
+def test_steps_survive_a_validation_that_fails(finished, tmp_path, monkeypatch):
+    def fail(net, pairs):
+        raise MemoryError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rpfnet_jax.experiment.evaluate_pairs", fail)
+        with pytest.raises(MemoryError):
+            train_and_evaluate(tiny_config(**{"validation.every_epochs": 0}), tmp_path)
+    assert (tmp_path / "checkpoints" / "6").is_dir()
+    assert train_and_evaluate(tiny_config(**{"validation.every_epochs": 0}), tmp_path).finished
+    assert_equal_weights(finished[0], tmp_path)
 
 
 def test_seed_changes_the_result(finished, tmp_path):
@@ -163,7 +208,7 @@ def test_a_plain_folder_of_two_sides_is_split(finished, tmp_path):
     assert {p.name for p in sets.train} | {p.name for p in sets.validation} == {p.name for p in find_pairs(scenes)}
     again = open_training_sets(config.data, tmp_path, seed=5)
     assert again == sets
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(DataMissingError, match="too few"):
         open_training_sets(tiny_config(**{"data.root": str(scenes), "data.holdout": 1.0}).data, tmp_path, 0)
 
 
@@ -218,10 +263,22 @@ def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
     np.testing.assert_array_equal(net.fuse(pair.ir, pair.vis), read_image(tmp_path / f"{pair.name}.png"))
 
 
+def test_untrained_network_is_the_start_of_training(finished):
+    workdir, _ = finished
+    net = untrained(tiny_config())
+    assert net.model.config == load_weights(workdir / "weights.safetensors").model
+    pair = find_pairs(workdir / "scenes" / "validation")[0]
+    trained = rpfnet_jax.load(workdir / "weights.safetensors")
+    assert not np.array_equal(net.fuse(pair.ir, pair.vis), trained.fuse(pair.ir, pair.vis))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train.py", "--config=configs/flir.py", "--workdir=W", "--config.data.root=none"], "error: no training data"),
+        (
+            ["train.py", "--config=configs/flir.py", "--workdir=W", "--config.data.root=none"],
+            "error: no usable training data",
+        ),
         (["train.py", "--config=configs/smoke.py", "--workdir=W", "--config.modle.stages=2"], "modle"),
         (["train.py", "--config=configs/smoke.py"], "--workdir"),
         (["evaluate.py", "--config=configs/smoke.py", "--weights=none.safetensors"], "error: no weights at none"),

@@ -1,6 +1,6 @@
 """Data on disk and in memory: pairs, pictures, colour, the crop plan and the embedded synthetic scenes.
 
-Everything here is NumPy, SciPy and Pillow; nothing imports JAX.
+Everything here is NumPy, SciPy, Pillow and grain; arrays go to the device in `training` and `inference`.
 """
 
 from rpfnet_jax.data.color import (

@@ -1,12 +1,13 @@
 """Reading and writing single pictures as 8-bit arrays."""
 
-import os
-import secrets
+import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rpfnet_jax.files import write_atomically
 
 # Far above any infrared camera, and below Pillow's own warning level, so that a decompression bomb
 # is refused from its header, before its pixels take memory.
@@ -115,16 +116,9 @@ def write_png(path: str | Path, image: GrayImage | ColorImage) -> None:
         raise ValueError(f"{path}: need uint8 (h, w) or (h, w, 3), got {image.dtype} {image.shape}")
     if image.size == 0:
         raise ValueError(f"{path}: the picture is empty, shape {image.shape}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Same folder, because os.replace is atomic only within one file system. A plain open, unlike mkstemp,
-    # leaves the permissions to the umask.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            Image.fromarray(np.ascontiguousarray(image)).save(file, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    encoded = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(encoded, format="PNG")
+    write_atomically(path, encoded.getvalue())
 
 
 def _to_array(image: Image.Image, path: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -50,6 +51,15 @@ class PatchSource:
         ir, vis = (extract(image, row, self.size)[..., None] for image in self._images[row[0]])
         return {"ir": ir, "vis": vis, "index": np.asarray(index, np.int32)}
 
+    def fingerprint(self) -> str:
+        """SHA-256 over the crop plan and all pictures: equal exactly when the patches are."""
+        digest = hashlib.sha256(self.plan.tobytes())
+        for pair, sides in zip(self.pairs, self._images, strict=True):
+            for side in sides:
+                digest.update(f"{pair.name} {side.shape}".encode())
+                digest.update(side.tobytes())
+        return digest.hexdigest()
+
     def names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The visible files that some patches were cut from, with the crop's place, for messages."""
         rows = self.plan[np.asarray(indices)]
@@ -62,7 +72,13 @@ class PatchSource:
 
 
 def steps_per_epoch(patches: int, batch_size: int) -> int:
-    """Batches in an epoch; the last, smaller one counts."""
+    """Batches in an epoch; the last, smaller one counts.
+
+    Raises:
+        ValueError: either number is not positive.
+    """
+    if patches < 1 or batch_size < 1:
+        raise ValueError(f"data.patches and batch_size must be at least 1, got {patches} and {batch_size}")
     return -(-patches // batch_size)
 
 

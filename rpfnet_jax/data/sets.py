@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rpfnet_jax.data.pairs import Pair, find_pairs
+from rpfnet_jax.data.pairs import Pair, PairError, find_pairs
 from rpfnet_jax.data.synthetic import write_scenes
 
 SYNTHETIC = "synthetic"
@@ -17,8 +17,8 @@ SYNTHETIC = "synthetic"
 _VALIDATION_SEED = 1_000_000
 
 
-class DataMissingError(FileNotFoundError):
-    """The configured data are not there; the message says where they come from and how to lay them out."""
+class DataMissingError(ValueError):
+    """The configured data are not there or no pairs; the message says where they come from and how to lay them out."""
 
 
 class TrainingSets(NamedTuple):
@@ -42,9 +42,7 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
         seed: draws the split and the scenes.
 
     Raises:
-        DataMissingError: the root is not there.
-        PairError: what is there is no set of pairs.
-        ValueError: too few pairs to split.
+        DataMissingError: the root is not there, or what is there is no set of pairs.
     """
     if data.root == SYNTHETIC:
         scenes = workdir / "scenes"
@@ -53,25 +51,28 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
             write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
         )
     root = Path(data.root).expanduser()
-    if not root.is_dir():
+    try:
+        if not root.is_dir():
+            raise PairError("there is no such folder")
+        if (root / data.train).is_dir():
+            return TrainingSets(find_pairs(root / data.train), find_pairs(root / data.validation))
+        return _split(find_pairs(root), data.holdout, seed)
+    except PairError as error:
         raise DataMissingError(
-            f"no training data at {root.absolute()} (config.data.root).\n"
+            f"no usable training data at {root.absolute()} (config.data.root): {error}\n"
             f"{data.source}\n"
             f"Expected: {root}/{data.train}/{{ir,vis}}/NAME.EXT and {root}/{data.validation}/{{ir,vis}}/NAME.EXT with "
             f"the same NAME on both sides; or {root}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are held out for "
             "validation.\n"
             f"Another place: --config.data.root=DIR. Without any data: --config.data.root={SYNTHETIC} uses embedded "
             "scenes."
-        )
-    if (root / data.train).is_dir():
-        return TrainingSets(find_pairs(root / data.train), find_pairs(root / data.validation))
-    return _split(find_pairs(root), data.holdout, seed)
+        ) from error
 
 
 def _split(pairs: list[Pair], share: float, seed: int) -> TrainingSets:
     count = max(1, round(len(pairs) * share))
     if count >= len(pairs):
-        raise ValueError(f"{len(pairs)} pair(s) are too few to hold out a share of {share} (config.data.holdout)")
+        raise PairError(f"{len(pairs)} pair(s) are too few to hold out a share of {share} (config.data.holdout)")
     held_out = set(random.Random(seed).sample(range(len(pairs)), count))
     return TrainingSets(
         [pair for index, pair in enumerate(pairs) if index not in held_out],

@@ -7,9 +7,7 @@ real pictures.
 """
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from rpfnet_jax.data.scene_backdrop import paint_backdrop
 from rpfnet_jax.data.scene_cameras import infrared, visible
 from rpfnet_jax.data.scene_canvas import Canvas, View
 from rpfnet_jax.data.scene_objects import car, lamp_post, person, sign, tree
+from rpfnet_jax.files import write_atomically
 
 KINDS = ("day", "smoke", "glare", "night")
 MIN_SIDE = 64
@@ -188,7 +187,4 @@ def _read_marker(root: Path) -> dict[str, object] | None:
 
 
 def _write_marker(root: Path, marker: dict[str, object]) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".{_MARKER}.{secrets.token_hex(6)}.tmp"
-    temporary.write_text(json.dumps(marker) + "\n", encoding="utf-8")
-    os.replace(temporary, root / _MARKER)
+    write_atomically(root / _MARKER, f"{json.dumps(marker)}\n".encode())

@@ -25,7 +25,12 @@ def fuse_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None) -> It
 
     Raises:
         PairError: some pictures are unreadable or of different sizes; all of them are listed.
+        ValueError: `out` is a folder that some of the pictures are in.
     """
+    if out is not None:
+        sources = {path.resolve().parent for pair in pairs for path in (pair.ir, pair.vis)}
+        if out.resolve() in sources:
+            raise ValueError(f"{out} holds pictures to be fused; results of the same name would overwrite them")
     sizes = check_pairs(pairs)
     for index in sorted(range(len(pairs)), key=lambda index: sizes[index]):
         pair = pairs[index]

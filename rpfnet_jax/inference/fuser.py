@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
-from rpfnet_jax.data.color import ColorRange, luminance, restore_color, restore_gray, to_uint8
+from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
 from rpfnet_jax.data.images import read_image
 from rpfnet_jax.model import NormMode, RPFNet, StageFeatures
 from rpfnet_jax.weights import Weights, load_weights
@@ -39,23 +40,25 @@ class Fuser:
     Attributes:
         model: the Linen module.
         variables: its parameters and running statistics, on the device.
-        weights: what was loaded, with its `defaults` and the configuration of its training.
+        defaults: norm mode and colour range in use.
+        weights: what was loaded, with the configuration of its training.
     """
 
     def __init__(self, weights: Weights, norm: NormMode | None = None, adapt: float | None = None):
         """Uses the weights' own defaults where `norm` (see `Statistics`) and `adapt` are None.
 
         Raises:
-            ValueError: `norm` is `batch` or unknown: fusing never depends on the other pictures of a batch.
+            ValueError: `norm` is `batch` or unknown, or `adapt` is not in [0, 1] or has no effect.
         """
+        own = weights.defaults
+        self.defaults = dataclasses.replace(
+            own, norm=own.norm if norm is None else norm, adapt=own.adapt if adapt is None else adapt
+        )
+        if adapt is not None and self.defaults.norm != "adaptive":
+            raise ValueError(f"adapt={adapt} has an effect only with norm=adaptive, not with {self.defaults.norm}")
         self.weights = weights
         self.model = RPFNet(weights.model)
         self.variables = jax.device_put(weights.variables)
-        self.norm: Any = weights.defaults.norm if norm is None else norm
-        self.adapt = weights.defaults.adapt if adapt is None else adapt
-        self.color_range: ColorRange = weights.defaults.color_range  # type: ignore[assignment]
-        if self.norm not in ("image", "running", "adaptive"):
-            raise ValueError(f"norm for fusing must be image, running or adaptive; got {self.norm!r}")
 
     def fuse_luminance(self, ir: Float[Any, "b h w 1"], vis_y: Float[Any, "b h w 1"]) -> Float[Array, "b h w 1"]:
         """Jitted batch inference: fused luminance in (0, 1) of float32 images in [0, 1]; compiled once per shape.
@@ -63,7 +66,7 @@ class Fuser:
         Raises:
             ValueError: shapes differ, are not (B, H, W, 1), or a side is shorter than 16.
         """
-        return _apply(self.model, self.variables, ir, vis_y, self.norm, jnp.float32(self.adapt))
+        return self._run(ir, vis_y)
 
     def fuse(self, ir: Picture, vis: Picture) -> UInt8[np.ndarray, "h w *channels"]:
         """Fuses one registered pair at its own size.
@@ -89,15 +92,19 @@ class Fuser:
                 "(height x width); they must be registered and of the same size"
             )
         fused = np.asarray(self.fuse_luminance(infrared[None, ..., None], vis_y[None, ..., None]))[0, ..., 0]
+        color_range: Any = self.defaults.color_range
         if visible.ndim == 3 and visible.shape[2] == 3:
-            return to_uint8(restore_color(fused, visible, self.color_range))
-        return to_uint8(restore_gray(fused, self.color_range)).reshape(visible.shape)
+            return to_uint8(restore_color(fused, visible, color_range))
+        return to_uint8(restore_gray(fused, color_range)).reshape(visible.shape)
 
     def features(self, ir: Picture, vis: Picture) -> tuple[StageFeatures, ...]:
         """The feature maps of every stage for one pair (Figure 3): N tuples of (1, H, W, C) arrays."""
         infrared, vis_y = (_luminance(_as_float(picture))[None, ..., None] for picture in (ir, vis))
-        adapt = jnp.float32(self.adapt)
-        return _apply(self.model, self.variables, infrared, vis_y, self.norm, adapt, features=True)[1]
+        return self._run(infrared, vis_y, features=True)[1]
+
+    def _run(self, ir: Any, vis_y: Any, features: bool = False) -> Any:
+        norm: Any = self.defaults.norm
+        return _apply(self.model, self.variables, ir, vis_y, norm, jnp.float32(self.defaults.adapt), features)
 
 
 def load(path: str | os.PathLike[str], norm: NormMode | None = None, adapt: float | None = None) -> Fuser:

@@ -9,12 +9,13 @@ from rpfnet_jax.metrics.gradient import average_gradient, qabf, spatial_frequenc
 from rpfnet_jax.metrics.gray import to_gray8
 from rpfnet_jax.metrics.information import entropy, mutual_information
 from rpfnet_jax.metrics.night import dark_lift, target_keep
-from rpfnet_jax.metrics.sheet import PROTOCOLS, measure
+from rpfnet_jax.metrics.sheet import COLUMNS, PROTOCOLS, measure
 from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
 from rpfnet_jax.metrics.structural import ssim, ssim_sum
 from rpfnet_jax.metrics.summary import Summary, summarise
 
 __all__ = [
+    "COLUMNS",
     "MIN_SIZE",
     "PROTOCOLS",
     "Protocol",

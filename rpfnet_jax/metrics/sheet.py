@@ -43,6 +43,28 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """For each protocol: printed name of a metric → column of `measure`. A table keeps to one protocol."""
 
 
+COLUMNS = (
+    "en",
+    "sf_standard",
+    "sf_paper",
+    "sd_standard",
+    "sd_paper",
+    "cc",
+    "scd",
+    "viff_standard",
+    "viff_paper",
+    "vifp_standard",
+    "vifp_paper",
+    "qabf",
+    "mi",
+    "ag",
+    "ssim",
+    "dark_lift",
+    "target_keep",
+)
+"""The columns of `measure`, in order."""
+
+
 def measure(
     fused: Shaped[np.ndarray, "..."],
     ir: Shaped[np.ndarray, "..."],
@@ -59,8 +81,7 @@ def measure(
         vis: uint8 (h, w).
 
     Returns:
-        Column → value in a fixed order: en, sf_standard, sf_paper, sd_standard, sd_paper, cc, scd,
-        viff_standard, viff_paper, vifp_standard, vifp_paper, qabf, mi, ag, ssim, dark_lift, target_keep.
+        Column → value in the order of `COLUMNS`.
         Units are those of the functions with these names; qabf and mi follow the `standard` protocol, vifp
         and ssim are sums over both sources. Higher is better except for dark_lift. dark_lift and target_keep
         may be NaN.

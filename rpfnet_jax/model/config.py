@@ -13,7 +13,7 @@ class ModelConfig:
     """Shape of an `RPFNet`. The defaults are the `paper` reading with the sizes of the paper.
 
     Attributes:
-        channels: width of both branches; even, at least 4. Paper and released code: 32.
+        channels: width of both branches; a multiple of 4. Paper and released code: 32.
         stages: N, the number of CPM-RPM-FDFM iterations. Paper: 3.
         share_stages: True iterates one block N times (running statistics are kept per stage all the same);
             False gives each stage its own weights.

@@ -23,7 +23,7 @@ class CheckpointError(RuntimeError):
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: the state, the data iterator's position and the validation metrics at that step."""
+    """A checkpoint read back: the state and the data iterator's position."""
 
     state: TrainState
     data: dict[str, Any]

@@ -38,9 +38,9 @@ class TrainingPlan:
         batch_size: patches per update.
         seed: draws the initial parameters and the order of the patches.
         log_every: steps between looks at the loss terms.
-        panels_every: steps between image panels.
-        validate_every: steps between validations.
-        checkpoint_every: steps between checkpoints, besides those at validations and at the end.
+        panels_every: steps between image panels; 0: only at the end.
+        validate_every: steps between validations; 0: only at the end.
+        checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
     """
 
@@ -57,9 +57,12 @@ class TrainingPlan:
     monitor: str
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "batch_size", "log_every", "panels_every", "validate_every", "checkpoint_every"):
+        for name in ("total_steps", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("panels_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class TrainingResult:
     Attributes:
         state: the state after the last step made.
         best: variables of the fusion network at the best validation; those of `state` when there was none.
-        finished: False when a signal stopped the run early; the same call then continues it.
+        finished: False when a signal asked the run to stop; the same call then continues it.
     """
 
     state: TrainState
@@ -82,7 +85,8 @@ def train(
 ) -> TrainingResult:
     """Trains until `plan.total_steps`, from the newest checkpoint in `workdir` if there is one.
 
-    A resumed run equals the uninterrupted one: state, optimizer and data position are restored exactly.
+    A resumed run equals the uninterrupted one, on CPU bit for bit: state, optimizer and data position are restored
+    exactly.
 
     Args:
         plan: the run.
@@ -122,7 +126,7 @@ def train(
                 monitor.record(step, terms, source.names(batch["index"]))
 
                 def due(interval: int, step: int = step) -> bool:
-                    return step % interval == 0 or step == plan.total_steps
+                    return step == plan.total_steps or (interval > 0 and step % interval == 0)
 
                 validating = due(plan.validate_every)
                 saving = validating or due(plan.checkpoint_every)
@@ -134,7 +138,12 @@ def train(
                     monitor.image(step, "train/ir_vis_fused_map_weight", np.asarray(picture))
                 metrics = None
                 if validating:
-                    metrics = dict(validate(state.variables()))
+                    try:
+                        metrics = dict(validate(state.variables()))
+                    except BaseException:
+                        # The steps are good; only looking at them failed.
+                        checkpoints.save(state, iterator.get_state())
+                        raise
                     monitor.scalars(step, {f"validation/{name}": value for name, value in metrics.items()})
                     monitor.say(f"step {step}: {plan.monitor} {metrics[plan.monitor]:.4f}")
                 if saving:
@@ -145,4 +154,5 @@ def train(
 
         best_step = checkpoints.best_step
         best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
-        return TrainingResult(jax.block_until_ready(state), best.variables(), finished=step == plan.total_steps)
+        finished = step == plan.total_steps and not interrupt.requested
+        return TrainingResult(jax.block_until_ready(state), best.variables(), finished)

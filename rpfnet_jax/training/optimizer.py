@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import optax
 
@@ -25,15 +26,19 @@ class OptimizerConfig:
     auxiliary_halvings: int = 4
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}")
         if min(self.halvings, self.auxiliary_halvings) < 0:
             raise ValueError("schedule.halvings and schedule.auxiliary_halvings must not be negative")
 
 
 def halving_schedule(learning_rate: float, halvings: int, total_steps: int) -> optax.Schedule:
     """The rate halves `halvings` times, at the ends of equal parts of `total_steps`."""
-    boundaries = {round(total_steps * k / (halvings + 1)): 0.5 for k in range(1, halvings + 1)}
+    boundaries: dict[int, float] = {}
+    for k in range(1, halvings + 1):
+        # In runs of a few steps several halvings fall together; the first step always has the full rate.
+        boundary = max(1, round(total_steps * k / (halvings + 1)))
+        boundaries[boundary] = boundaries.get(boundary, 1.0) * 0.5
     return optax.piecewise_constant_schedule(learning_rate, boundaries)
 
 

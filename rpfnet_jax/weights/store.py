@@ -39,6 +39,15 @@ class FusionDefaults:
     adapt: float = 0.1
     color_range: str = "full"
 
+    def __post_init__(self) -> None:
+        # Not `batch`: a fused picture must not depend on its neighbours in a batch.
+        if self.norm not in ("image", "running", "adaptive"):
+            raise ValueError(f"norm for fusing must be image, running or adaptive, got {self.norm!r}")
+        if not 0 <= self.adapt <= 1:
+            raise ValueError(f"adapt must be in [0, 1], got {self.adapt}")
+        if self.color_range not in ("full", "studio"):
+            raise ValueError(f"color_range must be full or studio, got {self.color_range!r}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -46,7 +55,7 @@ class Weights:
 
     Attributes:
         model: its configuration.
-        variables: Linen variables, `params` and `batch_stats`, of NumPy arrays.
+        variables: Linen variables, `params` and `batch_stats`; NumPy arrays where they were loaded.
         defaults: how to fuse with it.
         training: the configuration of the run that made it, JSON-able; empty when unknown.
     """

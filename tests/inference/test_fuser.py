@@ -62,7 +62,7 @@ def test_paths_and_arrays_give_the_same(net, tmp_path):
 def test_defaults_travel_with_the_weights_and_can_be_overridden(tmp_path, norm, adapt):
     save_weights(tmp_path / "w.safetensors", make_weights(norm="running"))
     net = rpfnet_jax.load(tmp_path / "w.safetensors")
-    assert net.norm == "running"
+    assert net.defaults.norm == "running"
     other = rpfnet_jax.load(tmp_path / "w.safetensors", norm, adapt)
     expected = other.model.apply(
         other.variables, *[IR[None, ..., None] / np.float32(255)] * 2, norm=norm, adapt=adapt or 0.1
@@ -99,9 +99,21 @@ def test_unusable_arrays_are_refused(net, ir, vis, message):
         net.fuse(ir, vis)
 
 
-def test_batch_statistics_are_refused():
+def test_batch_statistics_and_an_adapt_without_effect_are_refused():
     with pytest.raises(ValueError, match="image, running or adaptive"):
         Fuser(make_weights(), norm="batch")
+    with pytest.raises(ValueError, match="only with norm=adaptive"):
+        Fuser(make_weights(), adapt=0.3)
+    with pytest.raises(ValueError, match=r"adapt must be in \[0, 1\]"):
+        Fuser(make_weights(), norm="adaptive", adapt=1.5)
+
+
+def test_sources_are_never_overwritten(net, tmp_path):
+    write_pair(tmp_path, "a", (20, 30))
+    before = (tmp_path / "vis" / "a.png").read_bytes()
+    with pytest.raises(ValueError, match="would overwrite"):
+        list(fuse_pairs(net, find_pairs(tmp_path), tmp_path / "vis"))
+    assert (tmp_path / "vis" / "a.png").read_bytes() == before
 
 
 def write_pair(root, name, size, vis_size=None):

@@ -1,8 +1,8 @@
 """Checkpoints: round trip, which are kept, what is refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
@@ -30,7 +30,7 @@ def test_round_trip_is_bit_equal(state, tmp_path):
         restored = checkpoints.restore(state)
     assert restored.data == {"next_index": 7}
     assert int(restored.state.step) == 7
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, restored.state.params, state.params)))
+    chex.assert_trees_all_equal(restored.state.params, state.params)
     assert jax.tree.structure(restored.state) == jax.tree.structure(state)
 
 

@@ -1,5 +1,6 @@
 """Weights files: round trip, and what is refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ def test_round_trip_is_bit_equal(weights, tmp_path):
     loaded = load_weights(path)
     assert (loaded.model, loaded.defaults, loaded.training) == (weights.model, weights.defaults, weights.training)
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(weights.variables)
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, loaded.variables, weights.variables)))
+    chex.assert_trees_all_equal(loaded.variables, weights.variables)
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
 
 
