@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import chex
@@ -25,6 +27,7 @@ from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.weights import load_weights
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
 def tiny_config(**options):
@@ -49,7 +52,7 @@ def tiny_config(**options):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, cheap_compilation):
     workdir = tmp_path_factory.mktemp("finished")
     return workdir, train_and_evaluate(tiny_config(), workdir)
 
@@ -239,6 +242,24 @@ def test_interrupt_outside_the_main_thread_is_no_error():
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_a_signal_to_the_command_saves_and_exits_with_0(tmp_path):
+    fields = {"steps": 100_000, "model.channels": 4, "model.stages": 1, "data.patch_size": 16, "data.scenes": 4}
+    fields |= {"data.patches": 8, "log.checkpoint_every_steps": 2, "data.validation_scenes": 1}
+    options = [f"--config.{name}={value}" for name, value in fields.items()]
+    command = [sys.executable, "train.py", "--config=configs/smoke.py", f"--workdir={tmp_path}", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while not any((tmp_path / "checkpoints").glob("[0-9]*[02468]")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    stopped = re.search(r"stopped after step (\d+); the same command continues", out)
+    assert stopped, out + err
+    assert (tmp_path / "checkpoints" / stopped[1]).is_dir()
 
 
 def test_evaluate_fuses_measures_and_reports(finished, tmp_path):

@@ -16,7 +16,7 @@ TINY = {"channels": 4, "stages": 2}
 
 
 @pytest.fixture(scope="module", params=["paper", "released"])
-def trained(request):
+def trained(request, cheap_compilation):
     """Networks, the state before and after one step, and the step's terms."""
     networks = make_networks(ModelConfig.preset(request.param, **TINY))
     optimizer = make_optimizer(OptimizerConfig(), total_steps=10)
