@@ -166,23 +166,14 @@ def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
         PairError: some pictures are unreadable, differ in size or are smaller than a patch; all of them are named.
     """
     data = config.data
-    sizes = check_pairs(pairs)
-    small = [f"{pair.vis} ({h}x{w})" for pair, (h, w) in zip(pairs, sizes, strict=True) if min(h, w) < data.patch_size]
-    if small:
-        raise PairError(f"smaller than a patch (config.data.patch_size={data.patch_size}): {', '.join(small)}")
+    sizes = _check_sizes(pairs, data.patch_size, f"a patch (config.data.patch_size={data.patch_size})")
     plan = crop_plan(sizes, data.patches, data.patch_size, config.seed, data.augment)
     return PatchSource(pairs, plan, data.patch_size)
 
 
 def check_measurable(pairs: Sequence[Pair]) -> None:
     """Raises PairError, naming them all, if pictures are unreadable, differ in size or are too small to measure."""
-    small = [
-        f"{pair.vis} ({height}x{width})"
-        for pair, (height, width) in zip(pairs, check_pairs(pairs), strict=True)
-        if min(height, width) < MIN_SIZE
-    ]
-    if small:
-        raise PairError(f"smaller than the {MIN_SIZE}x{MIN_SIZE} that the metrics need: {', '.join(small)}")
+    _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
 
 
 def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False) -> Evaluation:
@@ -225,6 +216,15 @@ def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> Any:
         for pair in pairs[:CONTACT_SHEET_ROWS]
     }
     return contact_sheet(rows, ("IR", "VIS", "fused"))
+
+
+def _check_sizes(pairs: Sequence[Pair], least: int, what: str) -> list[tuple[int, int]]:
+    """(height, width) of each pair, all of them usable and with no side shorter than `least`; else a PairError."""
+    sizes = check_pairs(pairs)
+    small = [f"{pair.vis} ({h}x{w})" for pair, (h, w) in zip(pairs, sizes, strict=True) if min(h, w) < least]
+    if small:
+        raise PairError(f"smaller than {what}: {', '.join(small)}")
+    return sizes
 
 
 def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
