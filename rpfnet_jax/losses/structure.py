@@ -19,8 +19,8 @@ def ssim_map(
 ) -> Float[Array, "b i j 1"]:
     """Local SSIM (Wang et al. 2004, L = 1) under a Gaussian window of `config.ssim_window`, sigma 1.5.
 
-    Not dm_pix.ssim: that clips variances and covariances, and in flat regions the gradient of its clip reaches 1e6 and
-    differs from the released code's, which clips nothing. On textured images the two agree.
+    Not dm_pix.ssim: that clips variances and covariances, which the released code does not, so that gradients in flat
+    regions would differ. On textured images the two agree.
 
     Returns:
         One value per window: (H - k + 1, W - k + 1) with `valid` padding, (H, W) with `reflect`.
@@ -64,6 +64,6 @@ def _blur(x: Array, config: LossConfig) -> Array:
     offsets = np.arange(size) - size // 2
     window = np.exp(-(offsets**2) / (2 * _SIGMA**2))
     taps = [float(tap) for tap in window / window.sum()]
-    # Shifted sums: XLA fuses each direction into one pass, several times faster than a one-channel convolution.
+    # Shifted sums, which XLA can fuse into one pass for each direction.
     x = sum((tap * x[:, i : i + height] for i, tap in enumerate(taps)), start=jnp.zeros((), x.dtype))
     return sum((tap * x[:, :, i : i + width] for i, tap in enumerate(taps)), start=jnp.zeros((), x.dtype))

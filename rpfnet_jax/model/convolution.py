@@ -1,7 +1,7 @@
 """Square convolutions, and the gradient of their kernels on CPU.
 
-XLA's CPU code for the gradient of a convolution's kernel takes three to thirteen times as long as the matrix product
-that it amounts to. `conv2d` computes that product on CPU; GPU and TPU keep XLA's own.
+XLA's CPU code for the gradient of a convolution's kernel takes several times as long as the matrix product that it
+amounts to. `conv2d` computes that product on CPU; GPU and TPU keep XLA's own.
 """
 
 from __future__ import annotations

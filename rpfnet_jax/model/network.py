@@ -142,7 +142,7 @@ class AuxiliaryDecoder(nn.Module):
 def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) -> dict[str, Any]:
     """A network's initial `params` and `batch_stats`: Linen's `init`, compiled without optimisation.
 
-    It runs once, and optimising the code of its random bits takes four times as long as running it ever saves.
+    It runs once, and optimising the code of its random bits takes most of the time.
 
     Args:
         network: an `RPFNet` or `AuxiliaryDecoder`.
