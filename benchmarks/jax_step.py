@@ -13,27 +13,7 @@ from benchmarks.fixed_batch import fixed_batch
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
-
-_STAGE = "iteration_block"
-# Our ConvBlock -> the released network's names of its convolution and its batch normalisation.
-_BLOCKS = {
-    "residual_stem": ("init_spatial.0", "init_spatial.1"),
-    "fusion_stem": ("init_freq.0", "init_freq.1"),
-    "stage/cpm/gate": (f"{_STAGE}.cross_promotion.spatial_to_freq.0", f"{_STAGE}.cross_promotion.spatial_to_freq.1"),
-    "stage/cpm/context": (f"{_STAGE}.cross_promotion.freq_to_spatial.0", f"{_STAGE}.cross_promotion.freq_to_spatial.1"),
-    **{
-        f"stage/rpm/dilated_{rate}": (
-            f"{_STAGE}.residual_branch.dilated_convs.{index}.0",
-            f"{_STAGE}.residual_branch.dilated_convs.{index}.1",
-        )
-        for index, rate in enumerate((1, 3, 5))
-    },
-    "stage/fdfm/local": (f"{_STAGE}.fourier_branch.conv_spatial.0", f"{_STAGE}.fourier_branch.conv_spatial.1"),
-    "stage/fdfm/frequency": (f"{_STAGE}.fourier_branch.conv_layer", f"{_STAGE}.fourier_branch.bn"),
-}
-_CONVOLUTIONS = {"stage/rpm/merge": f"{_STAGE}.residual_branch.fusion"}
-_HEAD_BLOCKS = {"head/block_0": ("decoder.0", "decoder.1"), "head/block_1": ("decoder.3", "decoder.4")}
-_HEAD_CONVOLUTIONS = {"head/out": "decoder.6"}
+from rpfnet_jax.weights import to_torch
 
 
 def make_jax_step(batch: int, patch: int) -> tuple[Callable[[], float], Mapping[str, np.ndarray], float]:
@@ -59,32 +39,7 @@ def make_jax_step(batch: int, patch: int) -> tuple[Callable[[], float], Mapping[
 
 
 def _torch_parameters(fusion: Mapping[str, Any], auxiliary: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    named = _named(fusion, _BLOCKS | _HEAD_BLOCKS, _CONVOLUTIONS | _HEAD_CONVOLUTIONS)
-    decoder = _named(auxiliary, _HEAD_BLOCKS, _HEAD_CONVOLUTIONS)
+    decoder = to_torch({"params": auxiliary})
+    # The torch side leaves out the attention that the released network computes and drops.
+    named = {name: value for name, value in to_torch({"params": fusion}).items() if "_attention." not in name}
     return named | {f"aux.{name}": value for name, value in decoder.items()}
-
-
-def _named(
-    params: Mapping[str, Any], blocks: Mapping[str, tuple[str, str]], convolutions: Mapping[str, str]
-) -> dict[str, np.ndarray]:
-    named: dict[str, np.ndarray] = {}
-    for path, (convolution, norm) in blocks.items():
-        block = _at(params, path)
-        named |= _convolution(block["conv"], convolution)
-        named |= {f"{norm}.weight": np.array(block["norm"]["scale"]), f"{norm}.bias": np.array(block["norm"]["bias"])}
-    for path, convolution in convolutions.items():
-        named |= _convolution(_at(params, path), convolution)
-    return named
-
-
-def _convolution(params: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
-    named = {f"{name}.weight": np.array(params["kernel"]).transpose(3, 2, 0, 1)}
-    if "bias" in params:
-        named[f"{name}.bias"] = np.array(params["bias"])
-    return named
-
-
-def _at(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    for key in path.split("/"):
-        tree = tree[key]
-    return tree

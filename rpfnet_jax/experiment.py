@@ -135,11 +135,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
     return Trained(True, steps, weights, evaluation)
 
 
-def untrained(config: ConfigDict) -> Fuser:
+def untrained(config: ConfigDict) -> Weights:
     """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
     state = create_state(make_networks(model), optimizer, config.seed)
-    return Fuser(Weights(model, state.variables(), FusionDefaults(**config.fusion)))
+    return Weights(model, state.variables(), FusionDefaults(**config.fusion))
 
 
 def model_config(config: ConfigDict) -> ModelConfig:
@@ -166,9 +166,17 @@ def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
         PairError: some pictures are unreadable, differ in size or are smaller than a patch; all of them are named.
     """
     data = config.data
-    sizes = _check_sizes(pairs, data.patch_size, f"a patch (config.data.patch_size={data.patch_size})")
-    plan = crop_plan(sizes, data.patches, data.patch_size, config.seed, data.augment)
-    return PatchSource(pairs, plan, data.patch_size)
+    return open_patches(pairs, data.patches, data.patch_size, config.seed, data.augment)
+
+
+def open_patches(pairs: Sequence[Pair], count: int, size: int, seed: int, augment: bool = False) -> PatchSource:
+    """`count` patches of `size` pixels from pairs that are all checked first; the arguments are those of `crop_plan`.
+
+    Raises:
+        PairError: as `make_patch_source`.
+    """
+    sizes = _check_sizes(pairs, size, f"a patch of {size}x{size}")
+    return PatchSource(pairs, crop_plan(sizes, count, size, seed, augment), size)
 
 
 def check_measurable(pairs: Sequence[Pair]) -> None:

@@ -74,6 +74,12 @@ def released(shared_dir: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def released_path(shared_dir: Path) -> Path:
+    """The authors' checkpoint, as they published it."""
+    return shared_dir / "reference" / "Model.pth"
+
+
+@pytest.fixture(scope="session")
 def flir_patches(shared_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     """IR and VIS luminance of two real 48x56 crops, float32 in [0, 1], (2, 48, 56, 1)."""
     from rpfnet_jax.data.images import read_gray

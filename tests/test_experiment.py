@@ -22,6 +22,7 @@ from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.data.pairs import PairError, find_pairs
 from rpfnet_jax.data.sets import DataMissingError, open_training_sets
 from rpfnet_jax.experiment import make_patch_source, train_and_evaluate, untrained
+from rpfnet_jax.inference import Fuser
 from rpfnet_jax.training import CheckpointError, NonFiniteError
 from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.weights import load_weights
@@ -286,7 +287,7 @@ def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
 
 def test_untrained_network_is_the_start_of_training(finished):
     workdir, _ = finished
-    net = untrained(tiny_config())
+    net = Fuser(untrained(tiny_config()))
     assert net.model.config == load_weights(workdir / "weights.safetensors").model
     pair = find_pairs(workdir / "scenes" / "validation")[0]
     trained = rpfnet_jax.load(workdir / "weights.safetensors")
@@ -303,6 +304,7 @@ def test_untrained_network_is_the_start_of_training(finished):
         (["train.py", "--config=configs/smoke.py", "--workdir=W", "--config.modle.stages=2"], "modle"),
         (["train.py", "--config=configs/smoke.py"], "--workdir"),
         (["evaluate.py", "--config=configs/smoke.py", "--weights=none.safetensors"], "error: no weights at none"),
+        (["evaluate.py", "--weights=untrained", "--data=."], "--config is needed"),
     ],
 )
 def test_wrong_use_is_one_clear_error(tmp_path, arguments, message):

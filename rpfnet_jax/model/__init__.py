@@ -1,8 +1,8 @@
 """The network: `RPFNet`, its auxiliary decoder and the configuration of its two readings."""
 
 from rpfnet_jax.model.config import ModelConfig, Reading
-from rpfnet_jax.model.layers import NormMode, Statistics
-from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures, init_variables
+from rpfnet_jax.model.layers import NormMode, StageNorm, Statistics
+from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures, init_variables, variable_shapes
 
 __all__ = [
     "MIN_SIDE",
@@ -12,6 +12,8 @@ __all__ = [
     "RPFNet",
     "Reading",
     "StageFeatures",
+    "StageNorm",
     "Statistics",
     "init_variables",
+    "variable_shapes",
 ]

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 Reading = Literal["paper", "released"]
 
+MAX_STAGES = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -37,8 +39,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.channels < 4 or self.channels % 4:
             raise ValueError(f"model.channels must be a positive multiple of 4, got {self.channels}")
-        if self.stages < 1:
-            raise ValueError(f"model.stages must be at least 1, got {self.stages}")
+        # Stages are unrolled: an absurd number from a foreign file would compile for ever.
+        if not 1 <= self.stages <= MAX_STAGES:
+            raise ValueError(f"model.stages must be from 1 to {MAX_STAGES}, got {self.stages}")
         if self.gate_kernel not in (1, 3):
             raise ValueError(f"model.gate_kernel must be 1 or 3, got {self.gate_kernel}")
         if self.merge not in ("sum", "concat"):

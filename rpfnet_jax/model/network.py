@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
@@ -150,6 +151,13 @@ def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) 
         *inputs: arrays of any values with the shapes that the network takes.
     """
     return jax.jit(network.init, compiler_options={"xla_backend_optimization_level": 0})(key, *inputs)
+
+
+def variable_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every variable of an `RPFNet` by its path, `params/stage/cpm/gate/conv/kernel`; computes nothing."""
+    image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
+    variables = jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
+    return {path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()}
 
 
 def _check_inputs(ir: Array | np.ndarray, vis_y: Array | np.ndarray) -> None:

@@ -1,5 +1,6 @@
-"""Training: state, optimizer, step, loop and checkpoints."""
+"""Training: state, optimizer, step, loop, checkpoints; calibration of the running statistics."""
 
+from rpfnet_jax.training.calibration import calibrate
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
 from rpfnet_jax.training.loop import TrainingPlan, TrainingResult, train
 from rpfnet_jax.training.monitor import NonFiniteError
@@ -16,6 +17,7 @@ __all__ = [
     "TrainState",
     "TrainingPlan",
     "TrainingResult",
+    "calibrate",
     "create_state",
     "make_networks",
     "make_optimizer",

@@ -1,5 +1,8 @@
-"""Reading and writing trained weights."""
+"""Reading and writing trained weights: our own safetensors, and the authors' files without executing them."""
 
-from rpfnet_jax.weights.store import FusionDefaults, Weights, WeightsError, load_weights, save_weights
+from rpfnet_jax.weights.errors import WeightsError
+from rpfnet_jax.weights.loading import load_weights
+from rpfnet_jax.weights.store import FusionDefaults, Weights, save_weights
+from rpfnet_jax.weights.torch_names import to_torch
 
-__all__ = ["FusionDefaults", "Weights", "WeightsError", "load_weights", "save_weights"]
+__all__ = ["FusionDefaults", "Weights", "WeightsError", "load_weights", "save_weights", "to_torch"]

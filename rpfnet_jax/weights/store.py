@@ -1,4 +1,4 @@
-"""Weights as safetensors: parameters and running statistics, with all that fusing needs to know in the metadata."""
+"""Trained weights: what belongs to them, and our own file of them, safetensors with all that fusing needs to know."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.model import MIN_SIDE, ModelConfig, RPFNet
+from rpfnet_jax.model import ModelConfig, variable_shapes
+from rpfnet_jax.weights.errors import WeightsError
 
+FORMAT = "rpfnet_jax"
 FORMAT_VERSION = "1"
-
-
-class WeightsError(ValueError):
-    """A weights file that can't be used; the message names the file and says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +45,20 @@ class FusionDefaults:
         if self.color_range not in ("full", "studio"):
             raise ValueError(f"color_range must be full or studio, got {self.color_range!r}")
 
+    def override(
+        self, norm: str | None = None, adapt: float | None = None, color_range: str | None = None
+    ) -> FusionDefaults:
+        """The same with other values; None keeps what is there.
+
+        Raises:
+            ValueError: an impossible value, or an `adapt` that would have no effect.
+        """
+        given: dict[str, Any] = {"norm": norm, "adapt": adapt, "color_range": color_range}
+        chosen = dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
+        if adapt is not None and chosen.norm != "adaptive":
+            raise ValueError(f"adapt={adapt} has an effect only with norm=adaptive, not with {chosen.norm}")
+        return chosen
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -58,12 +69,15 @@ class Weights:
         variables: Linen variables, `params` and `batch_stats`; NumPy arrays where they were loaded.
         defaults: how to fuse with it.
         training: the configuration of the run that made it, JSON-able; empty when unknown.
+        provenance: what happened to it besides training, JSON-able: `converted` (the file it was read from and that
+            file's SHA-256), `calibrated` (the patches that its running statistics were measured on).
     """
 
     model: ModelConfig
     variables: dict[str, Any]
     defaults: FusionDefaults = FusionDefaults()
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def save_weights(path: str | os.PathLike[str], weights: Weights) -> None:
@@ -76,33 +90,36 @@ def save_weights(path: str | os.PathLike[str], weights: Weights) -> None:
         for name, value in flatten_dict(weights.variables, sep="/").items()
     }
     metadata = {
-        "format": "rpfnet_jax",
+        "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": json.dumps(dataclasses.asdict(weights.model)),
         "defaults": json.dumps(dataclasses.asdict(weights.defaults)),
         "training": json.dumps(weights.training),
+        "provenance": json.dumps(weights.provenance),
     }
     write_atomically(path, save(tensors, metadata))
 
 
-def load_weights(path: str | os.PathLike[str]) -> Weights:
-    """Reads what `save_weights` wrote. Nothing in the file is executed.
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the metadata of any safetensors file. Nothing in it is executed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: not a safetensors file of this package and format version, or its tensors do not fit.
+        WeightsError: not a safetensors file, or damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return tensors, file.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-    if metadata.get("format") != "rpfnet_jax":
-        raise WeightsError(f"{path} was not written by rpfnet_jax: its metadata has no format = rpfnet_jax")
+
+
+def parse_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Weights:
+    """What `save_weights` wrote to `path`, from what `read_safetensors` found there.
+
+    Raises:
+        WeightsError: another format version, unusable metadata, or tensors that do not fit the network described.
+    """
     if metadata.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has format version {metadata.get('format_version')}; this version reads {FORMAT_VERSION}"
@@ -111,19 +128,18 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         model = ModelConfig(**json.loads(metadata["model"]))
         defaults = FusionDefaults(**json.loads(metadata["defaults"]))
         training = json.loads(metadata["training"])
+        provenance = json.loads(metadata.get("provenance", "{}"))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has unusable metadata: {error}") from error
     problems = _misfits(tensors, model)
     if problems:
         raise WeightsError(f"{path} does not fit its own model configuration: {'; '.join(problems)}")
-    return Weights(model, unflatten_dict(tensors, sep="/"), defaults, training)
+    return Weights(model, unflatten_dict(tensors, sep="/"), defaults, training, provenance)
 
 
 def _misfits(tensors: dict[str, np.ndarray], model: ModelConfig) -> list[str]:
     """What a file lacks, has too much of, or has in another shape than the network takes."""
-    image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
-    variables = jax.eval_shape(RPFNet(model).init, jax.random.key(0), image, image)
-    wanted = {name: leaf.shape for name, leaf in flatten_dict(variables, sep="/").items()}
+    wanted = variable_shapes(model)
     missing, surplus = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     problems = [f"missing {', '.join(missing)}"] if missing else []
     problems += [f"unknown {', '.join(surplus)}"] if surplus else []

@@ -1,0 +1,47 @@
+"""The command line: `python -m rpfnet_jax COMMAND`. One module per command; here only what they share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.cli import calibrate, convert
+from rpfnet_jax.version import __version__
+
+_COMMANDS = (convert, calibrate)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        0, or 1 when the input was not usable. Wrong usage leaves through SystemExit with code 2.
+    """
+    parser = argparse.ArgumentParser(
+        prog="rpfnet", description="RPFNet: fuses registered infrared and visible pictures (or MRI and PET)."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        summary, _, details = str(command.__doc__).partition("\n")
+        subparser = commands.add_parser(
+            command.__name__.rpartition(".")[2],
+            help=summary,
+            description=f"{summary}\n{details}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    options = parser.parse_args(arguments)
+    enable_compilation_cache()
+    try:
+        options.run(options)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,59 @@
+"""One entrance for every kind of weights file; the content decides, not the name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.weights.errors import WeightsError
+from rpfnet_jax.weights.store import FORMAT, Weights, parse_weights, read_safetensors
+from rpfnet_jax.weights.torch_archive import read_torch_archive
+from rpfnet_jax.weights.torch_names import from_torch
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+
+
+def load_weights(path: str | os.PathLike[str]) -> Weights:
+    """Reads our own weights or the authors'. Nothing in the file is executed, and torch is not needed.
+
+    Args:
+        path: what `save_weights` wrote; or the authors' network as `torch.save` writes it (the module or its state
+            dict) or as a safetensors file under torch's names. Of these only the module says how often the block is
+            iterated; the others are taken for the released network's 3.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: none of these, damaged, or not fitting the network: tensors are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == _ZIP:
+        checkpoint = read_torch_archive(path)
+        return _released(path, checkpoint.tensors, checkpoint.attributes.get("num_iterations", 3))
+    if start.startswith(_PICKLE):
+        raise WeightsError(
+            f"{path} is a bare pickle, not a readable safetensors file; if torch < 1.6 wrote it, save it again there"
+        )
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") == FORMAT:
+        return parse_weights(path, tensors, metadata)
+    return _released(path, tensors, 3)
+
+
+def _released(path: Path, tensors: dict[str, np.ndarray], stages: int) -> Weights:
+    try:
+        model = ModelConfig.preset("released", stages=stages)
+        variables, dropped = from_torch(tensors, model)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    converted = {"file": path.name, "sha256": digest, "dropped": dropped}
+    return Weights(model, variables, provenance={"converted": converted})

@@ -1,0 +1,97 @@
+"""`convert` and `calibrate` as a user types them."""
+
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rpfnet_jax.cli import main
+from rpfnet_jax.data.synthetic import write_scenes
+from rpfnet_jax.experiment import open_patches
+from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
+from rpfnet_jax.training import calibrate
+from rpfnet_jax.weights import Weights, load_weights, save_weights, to_torch
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch):
+    """The commands point jax at the user's cache folder; the tests have their own."""
+    monkeypatch.setattr("rpfnet_jax.cli.enable_compilation_cache", lambda: None)
+
+
+def test_convert_the_authors_file_and_back(released_path, tmp_path, capsys):
+    ours, theirs, again = (tmp_path / f"{name}.safetensors" for name in ("ours", "theirs", "again"))
+    assert main(["convert", str(released_path), str(ours)]) == 0
+    assert "num_batches_tracked" in capsys.readouterr().out
+    assert main(["convert", str(ours), str(theirs), "--layout=torch"]) == 0
+    assert main(["convert", str(theirs), str(again)]) == 0
+    original = to_torch(load_weights(released_path).variables)
+    for path in (ours, again):
+        converted = to_torch(load_weights(path).variables)
+        assert converted.keys() == original.keys()
+        assert all(np.array_equal(converted[name], original[name]) for name in original)
+    assert load_file(theirs).keys() == original.keys()
+    assert load_weights(ours).provenance["converted"]["file"] == "Model.pth"
+
+
+def test_calibrate_measures_the_planned_patches_and_records_them(tmp_path):
+    config = ModelConfig.preset("released", channels=4, stages=2)
+    image = np.zeros((1, 16, 16, 1), np.float32)
+    variables = init_variables(RPFNet(config), jax.random.key(2), image, image)
+    save_weights(tmp_path / "w.safetensors", Weights(config, variables, training={"seed": 5}))
+    pairs = write_scenes(tmp_path / "scenes", 2, seed=0)
+    command = ["calibrate", str(tmp_path / "w.safetensors"), f"--data={tmp_path / 'scenes'}", "--seed=3"]
+    options = [f"--out={tmp_path / 'c.safetensors'}", "--patches=20", "--patch-size=32", "--batch-size=8"]
+    assert main([*command, *options]) == 0
+
+    calibrated = load_weights(tmp_path / "c.safetensors")
+    source = open_patches(pairs, 20, 32, seed=3)
+    # Image mode: the order of the patches and their batches do not matter.
+    expected, _ = calibrate(RPFNet(config), variables, [source.head(20)])
+    chex.assert_trees_all_close(calibrated.variables, expected, rtol=1e-4, atol=1e-6)
+    assert calibrated.training == {"seed": 5}
+    record = calibrated.provenance["calibrated"]
+    assert record == {
+        "patches": 20,
+        "patch_size": 32,
+        "batch_size": 8,
+        "norm": "image",
+        "seed": 3,
+        "content_sha256": source.fingerprint(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "none.pth", "out.safetensors"], "error: no weights at none.pth"),
+        (["convert", "none.pth", "out.pth"], "error: out.pth: the name must end in .safetensors"),
+        (["calibrate", "none.pth", "--data=.", "--out=o.safetensors"], "error: no weights at none.pth"),
+        (["calibrate", "none.pth", "--data=.", "--out=o"], "must end in .safetensors"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_1(capsys, arguments, message):
+    assert main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["convert"], ["calibrate", "w.safetensors"]])
+def test_wrong_usage_is_code_2(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: rpfnet" in capsys.readouterr().err
+
+
+def test_help_names_the_commands():
+    done = subprocess.run([sys.executable, "-m", "rpfnet_jax", "--help"], capture_output=True, text=True, check=True)
+    assert "convert" in done.stdout
+    assert "calibrate" in done.stdout
