@@ -13,7 +13,7 @@ from rpfnet_jax.data.color import (
     ycbcr_to_rgb,
 )
 from rpfnet_jax.data.images import ImageError, read_gray, read_image, write_png
-from rpfnet_jax.data.pairs import Pair, PairError, check_pairs, find_pairs
+from rpfnet_jax.data.pairs import Pair, PairError, check_pairs, find_pairs, fingerprint
 from rpfnet_jax.data.patches import (
     PAPER_PATCH_COUNT,
     PAPER_PATCH_SIZE,
@@ -37,6 +37,7 @@ __all__ = [
     "crop_plan",
     "extract",
     "find_pairs",
+    "fingerprint",
     "luminance",
     "make_scene",
     "read_gray",

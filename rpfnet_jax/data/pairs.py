@@ -1,5 +1,6 @@
 """Finding and checking the infrared/visible pairs of a data set on disk."""
 
+import hashlib
 import re
 import unicodedata
 from collections import defaultdict
@@ -83,6 +84,19 @@ def find_pairs(root: str | Path) -> list[Pair]:
         found = [child for child in children if child.is_dir() or _is_picture(child)]
         raise _error(root, [_listing("no recognised layout; it holds", found, root)])
     return _join(root, *sides)
+
+
+def fingerprint(pairs: Iterable[Pair]) -> str:
+    """SHA-256 that names a list of pairs: over one line per pair, in order, `NAME SHA256(ir) SHA256(vis)`.
+
+    Raises:
+        OSError: A file can't be read.
+    """
+    lines = []
+    for pair in pairs:
+        digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (pair.ir, pair.vis))
+        lines.append(" ".join([pair.name, *digests]) + "\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:

@@ -1,6 +1,23 @@
-"""Tables and sheets made from metrics and fused pictures."""
+"""Tables, figures and sheets made from metrics and fused pictures."""
 
 from rpfnet_jax.reports.contact_sheet import contact_sheet
-from rpfnet_jax.reports.tables import companion_table, evaluation_report, metrics_csv, protocol_table
+from rpfnet_jax.reports.figures import spread_figure
+from rpfnet_jax.reports.tables import (
+    companion_table,
+    comparison_table,
+    evaluation_report,
+    metrics_csv,
+    protocol_table,
+    read_metrics_csv,
+)
 
-__all__ = ["companion_table", "contact_sheet", "evaluation_report", "metrics_csv", "protocol_table"]
+__all__ = [
+    "companion_table",
+    "comparison_table",
+    "contact_sheet",
+    "evaluation_report",
+    "metrics_csv",
+    "protocol_table",
+    "read_metrics_csv",
+    "spread_figure",
+]

@@ -53,6 +53,23 @@ def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) ->
     )
 
 
+def comparison_table(
+    methods: Mapping[str, Mapping[str, Summary]], protocol: str, printed: Mapping[str, Mapping[str, float]]
+) -> str:
+    """Several methods on one set as a Markdown table: mean ± deviation over the images, under one protocol.
+
+    Args:
+        methods: name -> column -> `Summary`.
+        protocol: `standard` or `paper`.
+        printed: name -> metric -> published mean; rows above the measured ones, with dashes where nothing is published.
+    """
+    columns = PROTOCOLS[protocol]
+    rows = [[name, *(str(values.get(metric, "-")) for metric in columns)] for name, values in printed.items()]
+    for name, summary in methods.items():
+        rows.append([name, *(f"{summary[column].mean:.3f} ± {summary[column].std:.3f}" for column in columns.values())])
+    return tabulate(rows, headers=["", *columns], tablefmt="github", disable_numparse=True)
+
+
 def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Per-image values as CSV: column `image`, then the columns of `rpfnet_jax.metrics.measure`.
 
@@ -66,6 +83,16 @@ def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:
             writer.writerow(["image", *row])
         writer.writerow([image, *row.values()])
     return buffer.getvalue()
+
+
+def read_metrics_csv(text: str) -> dict[str, dict[str, float]]:
+    """The inverse of `metrics_csv`.
+
+    Raises:
+        ValueError: a value is no number.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    return {row.pop("image"): {column: float(value) for column, value in row.items()} for row in rows}
 
 
 def _table(columns: Mapping[str, Summary], counts: bool = False) -> str:
