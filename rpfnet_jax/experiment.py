@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource, steps_per_epoch
-from rpfnet_jax.data.pairs import Pair, PairError, check_pairs
+from rpfnet_jax.data.pairs import Pair, PairError, check_pairs, refuse_overwriting
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import open_training_sets
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference import Fuser, fuse_pairs
+from rpfnet_jax.inference import Fuser
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.metrics import COLUMNS, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
@@ -144,8 +144,7 @@ def untrained(config: ConfigDict) -> Weights:
 
 def model_config(config: ConfigDict) -> ModelConfig:
     """The network that a configuration describes: its reading, with the fields that are not None replaced."""
-    fields = config.model.to_dict()
-    return ModelConfig.preset(fields.pop("reading"), **fields)
+    return ModelConfig.from_fields(config.model.to_dict())
 
 
 def loss_config(config: ConfigDict) -> LossConfig:
@@ -179,9 +178,13 @@ def open_patches(pairs: Sequence[Pair], count: int, size: int, seed: int, augmen
     return PatchSource(pairs, crop_plan(sizes, count, size, seed, augment), size)
 
 
-def check_measurable(pairs: Sequence[Pair]) -> None:
-    """Raises PairError, naming them all, if pictures are unreadable, differ in size or are too small to measure."""
-    _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
+def check_measurable(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """(height, width) of each pair.
+
+    Raises:
+        PairError: pictures are unreadable, differ in size or are too small to measure; all of them are named.
+    """
+    return _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
 
 
 def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False) -> Evaluation:
@@ -198,11 +201,22 @@ def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, p
 
     Raises:
         PairError: some pictures are unreadable, differ in size or are too small; nothing was fused.
+        ValueError: `out` is a folder that some of the pictures are in.
     """
-    check_measurable(pairs)
+    sizes = check_measurable(pairs)
+    if out is not None:
+        refuse_overwriting(pairs, out)
+    # By size, so that each is compiled once and pictures of one size can share a batch.
+    order = sorted(range(len(pairs)), key=lambda index: sizes[index])
+    results = net.fuse_many([(pairs[index].ir, pairs[index].vis) for index in order])
     rows = {}
-    for pair, fused in tqdm(fuse_pairs(net, pairs, out), total=len(pairs), unit="pair", disable=not progress):
-        rows[pair.name] = measure(to_gray8(fused), *(to_gray8(read_image(side)) for side in (pair.ir, pair.vis)))
+    for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
+        pair = pairs[order[result.index]]
+        if result.error is not None:
+            raise result.error
+        if out is not None:
+            write_png(out / f"{pair.name}.png", result.picture)
+        rows[pair.name] = measure(*(to_gray8(p) for p in (result.picture, read_image(pair.ir), read_image(pair.vis))))
     rows = {pair.name: rows[pair.name] for pair in pairs}
     return Evaluation(rows, summarise(rows.values()))
 

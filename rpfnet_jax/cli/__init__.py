@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.cli import calibrate, convert
+from rpfnet_jax.cli import calibrate, convert, fuse, strip, video
 from rpfnet_jax.version import __version__
 
-_COMMANDS = (convert, calibrate)
+_COMMANDS = (fuse, video, strip, convert, calibrate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     enable_compilation_cache()
     try:
         options.run(options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

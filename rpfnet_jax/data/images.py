@@ -1,6 +1,7 @@
 """Reading and writing single pictures as 8-bit arrays."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ MAX_PIXELS = 64 * 1024 * 1024
 
 # Named, because Pillow judges by content: it would hand a PostScript file called x.png to an interpreter.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+_EXIF_ORIENTATION = 0x0112
 
 GrayImage = UInt8[np.ndarray, "h w"]
 ColorImage = UInt8[np.ndarray, "h w 3"]
@@ -55,26 +58,7 @@ def read_image(path: str | Path) -> GrayImage | ColorImage:
         ImageError: If the file is missing, empty, truncated, no picture, larger than ``MAX_PIXELS`` or of a
             mode without a defined 8-bit reading (32-bit float, 32-bit integers beyond 16 bits).
     """
-    path = Path(path)
-    try:
-        if path.stat().st_size == 0:
-            raise ImageError(path, "the file is empty (0 bytes)")
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(path, f"too large: {image.height}\u00d7{image.width} pixels (limit {MAX_PIXELS})")
-            image.load()
-            return _to_array(ImageOps.exif_transpose(image), path)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(path, "not a picture in a known format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(path, f"too large: {_one_line(error)}") from error
-    except OSError as error:
-        raise ImageError(path, error.strerror or _one_line(error)) from error
-    except Exception as error:
-        # Decoders raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, ...
-        raise ImageError(path, f"cannot be decoded: {_one_line(error)}") from error
+    return decode(path, eight_bit)
 
 
 def read_gray(path: str | Path) -> GrayImage:
@@ -90,12 +74,121 @@ def read_gray(path: str | Path) -> GrayImage:
     Raises:
         ImageError: As :func:`read_image`.
     """
-    image = read_image(path)
+    return to_gray(read_image(path))
+
+
+def to_gray(image: GrayImage | ColorImage) -> GrayImage:
+    """Reduces an 8-bit picture to grey.
+
+    Args:
+        image: uint8 of shape (h, w) or (h, w, 3), RGB.
+
+    Returns:
+        uint8 of shape (h, w): the BT.601 luma, rounded half to even; grey pictures as they are, not copied.
+    """
     if image.ndim == 2:
         return image
     # Integer weights make the sum exact, so that the rounding is the same on every machine.
     thousandfold = image.astype(np.int32) @ np.array([299, 587, 114], dtype=np.int32)
     return np.rint(thousandfold / 1000.0).astype(np.uint8)
+
+
+def decode(path: str | Path, convert: Callable[[Image.Image, Path], np.ndarray]) -> np.ndarray:
+    """Opens a picture and turns it into an array; whatever is wrong with the file becomes an `ImageError`.
+
+    Args:
+        path: The file.
+        convert: Gets the opened picture, of which only the header has been read, and the path; may raise
+            `ImageError` itself.
+
+    Returns:
+        What `convert` returned.
+
+    Raises:
+        ImageError: If the file is missing, empty, truncated, no picture or larger than ``MAX_PIXELS``.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(path, "the file is empty (0 bytes)")
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(path, f"too large: {image.height}\u00d7{image.width} pixels (limit {MAX_PIXELS})")
+            return convert(image, path)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(path, "not a picture in a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(path, f"too large: {one_line(error)}") from error
+    except OSError as error:
+        raise ImageError(path, one_line(error)) from error
+    except Exception as error:
+        # Decoders raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, ...
+        raise ImageError(path, f"cannot be decoded: {one_line(error)}") from error
+
+
+def eight_bit(image: Image.Image, path: Path) -> GrayImage | ColorImage:
+    """The conversion of :func:`read_image`, for :func:`decode`.
+
+    Args:
+        image: An opened picture of any mode.
+        path: Its file, for the message.
+
+    Returns:
+        uint8 of shape (h, w) or (h, w, 3).
+
+    Raises:
+        ImageError: If the mode has no defined 8-bit reading.
+    """
+    image = upright(image)
+    mode = image.mode
+    if mode in ("L", "RGB"):
+        return np.array(image)
+    if mode in ("1", "LA"):
+        return np.array(image.convert("L"))
+    if mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        # Older Pillow opens 16-bit PNG as 32-bit "I"; the range tells such files from true 32-bit ones.
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(path, "32-bit integers beyond the 16-bit range; convert it to 8 or 16 bits")
+        return np.rint(values / 257.0).astype(np.uint8)
+    if mode == "F":
+        raise ImageError(path, "32-bit float has no defined range; convert it to 8 or 16 bits")
+    if mode in ("P", "PA"):
+        # By way of RGBA: Pillow warns when a palette with transparency is converted directly.
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decodes the pixels of an opened picture and applies its EXIF orientation.
+
+    Args:
+        image: An opened picture.
+
+    Returns:
+        The decoded picture, as it is meant to be seen.
+    """
+    # First: the EXIF data of a PNG may follow its pixels.
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, for a message of one line: without the number and the file name of an `OSError`."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+
+
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """(height, width) from a picture's header, as it is meant to be seen; None if that can't be read."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:
+        # Whatever is wrong with it is said where the picture is read.
+        return None
 
 
 def write_png(path: str | Path, image: GrayImage | ColorImage) -> None:
@@ -119,27 +212,3 @@ def write_png(path: str | Path, image: GrayImage | ColorImage) -> None:
     encoded = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(encoded, format="PNG")
     write_atomically(path, encoded.getvalue())
-
-
-def _to_array(image: Image.Image, path: Path) -> np.ndarray:
-    mode = image.mode
-    if mode in ("L", "RGB"):
-        return np.array(image)
-    if mode in ("1", "LA"):
-        return np.array(image.convert("L"))
-    if mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        # Older Pillow opens 16-bit PNG as 32-bit "I"; the range tells such files from true 32-bit ones.
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(path, "32-bit integers beyond the 16-bit range; convert it to 8 or 16 bits")
-        return np.rint(values / 257.0).astype(np.uint8)
-    if mode == "F":
-        raise ImageError(path, "32-bit float has no defined range; convert it to 8 or 16 bits")
-    if mode in ("P", "PA"):
-        # By way of RGBA: Pillow warns when a palette with transparency is converted directly.
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -137,6 +137,13 @@ def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     return sizes
 
 
+def refuse_overwriting(pairs: Iterable[Pair], out: Path) -> None:
+    """Raises ValueError when `out` is a folder that some of the pictures are in: results have the same names."""
+    sources = {path.resolve().parent for pair in pairs for path in (pair.ir, pair.vis)}
+    if out.resolve() in sources:
+        raise ValueError(f"{out} holds pictures to be fused; results of the same name would overwrite them")
+
+
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sort key that puts ``img2`` before ``img10``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 Reading = Literal["paper", "released"]
@@ -65,6 +66,15 @@ class ModelConfig:
             raise ValueError(f"model.reading must be one of {sorted(_READINGS)}, got {reading!r}")
         chosen = {name: value for name, value in overrides.items() if value is not None}
         return cls(**{**_READINGS[reading], **chosen})
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> ModelConfig:
+        """The preset named by the field `reading`, with the other fields replaced: the `model` part of a run's config.
+
+        Raises:
+            ValueError, TypeError: as `preset`.
+        """
+        return cls.preset(fields["reading"], **{name: value for name, value in fields.items() if name != "reading"})
 
     @property
     def statistics_rows(self) -> int:

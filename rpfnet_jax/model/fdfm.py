@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model import spectral
@@ -24,6 +26,11 @@ class FDFM(nn.Module):
         channels, rows = self.config.channels, self.config.statistics_rows
         refined = ConvBlock(channels, rows=rows, name="local")(fusion, statistics)
         source = refined if self.config.spectral_input == "refined" else fusion
-        spectrum = spectral.to_channels(spectral.rfft2(source))
-        spectrum = ConvBlock(2 * channels, kernel=1, use_bias=False, rows=rows, name="frequency")(spectrum, statistics)
-        return refined + spectral.irfft2(spectral.from_channels(spectrum), (fusion.shape[1], fusion.shape[2]))
+        # Channels first: the transforms want their axes last, and real and imaginary parts become channels by
+        # lying one after the other.
+        spectrum = spectral.to_channels(spectral.rfft2(jnp.moveaxis(source, -1, 1)))
+        block = ConvBlock(2 * channels, kernel=1, use_bias=False, rows=rows, channel_axis=1, name="frequency")
+        spectrum = spectral.from_channels(block(spectrum, statistics))
+        filtered = jnp.moveaxis(spectral.irfft2(spectrum, (fusion.shape[1], fusion.shape[2])), 1, -1)
+        # The barrier keeps XLA from reading across the transposition in the sum, which takes longer than a copy.
+        return refined + jax.lax.optimization_barrier(filtered)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.model.convolution import conv2d
 
-NormMode = Literal["batch", "image", "running", "adaptive"]
+NormMode = Literal["batch", "image", "running", "adaptive", "folded"]
 Activation = Callable[[Array], Array]
 
 # torch.nn.BatchNorm2d's defaults, which the authors use.
@@ -31,7 +31,8 @@ class Statistics:
         mode: `batch`: over the whole batch, and the running statistics are updated when the collection
             `batch_stats` is mutable (training). `image`: each image's own, independent of its neighbours in the
             batch (what the authors published). `running`: the stored ones of the stage. `adaptive`: between the
-            last two, mean = a*image + (1-a)*running and std = image^a * running^(1-a), with a = `adapt`.
+            last two, mean = a*image + (1-a)*running and std = image^a * running^(1-a), with a = `adapt`. `folded`:
+            none; for the variables that `rpfnet_jax.model.fold` makes.
         adapt: the a of `adaptive`, in [0, 1]; may be traced.
         stage: index of the stage being computed; picks the row of the running statistics.
     """
@@ -62,19 +63,41 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 class Conv(nn.Module):
-    """Square convolution, stride 1, zero padding that keeps the size, torch's initialisation."""
+    """Square convolution, stride 1, zero padding that keeps the size, torch's initialisation.
+
+    Attributes:
+        features: D, channels of the output.
+        kernel: its side, odd.
+        dilation: distance of its taps.
+        use_bias: whether there is a bias.
+        channel_axis: where the channels are, -1: (B, H, W, C) or, for a 1x1 kernel, 1: (B, C, H, W).
+    """
 
     features: int
     kernel: int = 3
     dilation: int = 1
     use_bias: bool = True
+    channel_axis: int = -1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        init = torch_uniform(self.kernel * self.kernel * x.shape[-1])
-        y = conv2d(x, self.param("kernel", init, shape), self.dilation)
-        return y + self.param("bias", init, (self.features,)) if self.use_bias else y
+    def __call__(self, x: Float[Array, "b _ _ _"]) -> Float[Array, "b _ _ _"]:
+        channels = x.shape[self.channel_axis]
+        init = torch_uniform(self.kernel * self.kernel * channels)
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, channels, self.features))
+        if self.channel_axis == -1:
+            y = conv2d(x, kernel, self.dilation)
+        else:
+            # Refused by the assignment when the kernel is not 1x1.
+            ((weights,),) = kernel
+            y = jnp.einsum("bchw,cd->bdhw", x, weights)
+        if not self.use_bias:
+            return y
+        return y + along(self.channel_axis, self.param("bias", init, (self.features,)))
+
+
+def along(channel_axis: int, values: Float[Array, " c"]) -> Float[Array, "..."]:
+    """Values of the channels, shaped to be combined with a batch of feature maps."""
+    return values if channel_axis == -1 else values[:, None, None]
 
 
 class StageNorm(nn.Module):
@@ -88,13 +111,20 @@ class StageNorm(nn.Module):
 
     Attributes:
         rows: number of stages that use this layer with statistics of their own.
+        channel_axis: where the channels are, -1: (B, H, W, C) or 1: (B, C, H, W).
     """
 
     rows: int = 1
+    channel_axis: int = -1
+
+    @property
+    def pixel_axes(self) -> tuple[int, int]:
+        """The two axes of the pixels."""
+        return (1, 2) if self.channel_axis == -1 else (2, 3)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
-        channels = x.shape[-1]
+    def __call__(self, x: Float[Array, "b _ _ _"], statistics: Statistics) -> Float[Array, "b _ _ _"]:
+        channels = x.shape[self.channel_axis]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         stored_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.rows, channels))
@@ -102,9 +132,9 @@ class StageNorm(nn.Module):
         row = statistics.stage if self.rows > 1 else 0
 
         if statistics.mode == "running":
-            mean, var = stored_mean.value[row], stored_var.value[row]
+            mean, var = self._along(stored_mean.value[row]), self._along(stored_var.value[row])
         else:
-            axes = (0, 1, 2) if statistics.mode == "batch" else (1, 2)
+            axes = (0, *self.pixel_axes) if statistics.mode == "batch" else self.pixel_axes
             mean = jnp.mean(x, axes, keepdims=True)
             var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
             if statistics.mode == "batch" and self.is_mutable_collection("batch_stats") and not self.is_initializing():
@@ -114,9 +144,12 @@ class StageNorm(nn.Module):
                 stored_var.value = _moved(stored_var.value, row, unbiased)
             if statistics.mode == "adaptive":
                 a = jnp.asarray(statistics.adapt, x.dtype)
-                mean = a * mean + (1 - a) * stored_mean.value[row]
-                var = (var + EPSILON) ** a * (stored_var.value[row] + EPSILON) ** (1 - a) - EPSILON
-        return (x - mean) * (jax.lax.rsqrt(var + EPSILON) * scale) + bias
+                mean = a * mean + (1 - a) * self._along(stored_mean.value[row])
+                var = (var + EPSILON) ** a * (self._along(stored_var.value[row]) + EPSILON) ** (1 - a) - EPSILON
+        return (x - mean) * (jax.lax.rsqrt(var + EPSILON) * self._along(scale)) + self._along(bias)
+
+    def _along(self, values: Array) -> Array:
+        return along(self.channel_axis, values)
 
 
 def _moved(stored: Array, row: int, new: Array) -> Array:
@@ -124,7 +157,7 @@ def _moved(stored: Array, row: int, new: Array) -> Array:
 
 
 class ConvBlock(nn.Module):
-    """CB of the paper: convolution, norm, activation (ReLU unless said otherwise)."""
+    """CB of the paper: convolution, norm, activation (ReLU unless said otherwise); `channel_axis` as in `Conv`."""
 
     features: int
     kernel: int = 3
@@ -132,11 +165,14 @@ class ConvBlock(nn.Module):
     use_bias: bool = True
     rows: int = 1
     activation: Activation = jax.nn.relu
+    channel_axis: int = -1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w d"]:
-        x = Conv(self.features, self.kernel, self.dilation, self.use_bias, name="conv")(x)
-        return self.activation(StageNorm(self.rows, name="norm")(x, statistics))
+    def __call__(self, x: Float[Array, "b _ _ _"], statistics: Statistics) -> Float[Array, "b _ _ _"]:
+        folded = statistics.mode == "folded"
+        use_bias = self.use_bias or folded
+        x = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, name="conv")(x)
+        return self.activation(x if folded else StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics))
 
 
 class ChannelAttention(nn.Module):

@@ -13,22 +13,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex64, Float32
 
 
-def rfft2(x: Float32[Array, "b h w c"]) -> Complex64[Array, "b h v c"]:
+def rfft2(x: Float32[Array, "b c h w"]) -> Complex64[Array, "b c h v"]:
     """Real 2-D FFT over height and width, orthonormal; v = w // 2 + 1."""
-    return jnp.fft.rfft2(x, axes=(1, 2), norm="ortho")
+    return jnp.fft.rfft2(x, norm="ortho")
 
 
-def irfft2(z: Complex64[Array, "b h v c"], size: tuple[int, int]) -> Float32[Array, "b h w c"]:
+def irfft2(z: Complex64[Array, "b c h v"], size: tuple[int, int]) -> Float32[Array, "b c h w"]:
     """Inverse of `rfft2`; `size` = (h, w) is needed because v does not tell odd from even widths."""
-    return jnp.fft.irfft2(z, s=size, axes=(1, 2), norm="ortho")
+    return jnp.fft.irfft2(z, s=size, norm="ortho")
 
 
-def to_channels(z: Complex64[Array, "b h v c"]) -> Float32[Array, "b h v d"]:
+def to_channels(z: Complex64[Array, "b c h v"]) -> Float32[Array, "b d h v"]:
     """Real and imaginary parts as channels, interleaved per channel: Re0, Im0, Re1, Im1, ... (d = 2c)."""
-    return jnp.stack([z.real, z.imag], axis=-1).reshape(*z.shape[:-1], 2 * z.shape[-1])
+    batch, channels, height, width = z.shape
+    return jnp.stack([z.real, z.imag], axis=2).reshape(batch, 2 * channels, height, width)
 
 
-def from_channels(x: Float32[Array, "b h v d"]) -> Complex64[Array, "b h v c"]:
+def from_channels(x: Float32[Array, "b d h v"]) -> Complex64[Array, "b c h v"]:
     """Inverse of `to_channels`."""
-    pairs = x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
-    return jax.lax.complex(pairs[..., 0], pairs[..., 1])
+    batch, channels, height, width = x.shape
+    pairs = x.reshape(batch, channels // 2, 2, height, width)
+    return jax.lax.complex(pairs[:, :, 0], pairs[:, :, 1])

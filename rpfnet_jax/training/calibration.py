@@ -85,10 +85,11 @@ def _batch_moments(model: RPFNet, norm: NormMode, variables: dict, ir: Any, vis:
         module = context.module
         if isinstance(module, StageNorm) and context.method_name == "__call__":
             x, statistics = arguments
-            mean = jnp.mean(x, (0, 1, 2))
-            var = jnp.mean(jnp.square(x - mean), (0, 1, 2))
+            axes = (0, *module.pixel_axes)
+            mean = jnp.mean(x, axes, keepdims=True)
+            var = jnp.mean(jnp.square(x - mean), axes)
             row = statistics.stage if module.rows > 1 else 0
-            moments["/".join(module.path) + f"@{row}"] = (mean, var, x.size // x.shape[-1])
+            moments["/".join(module.path) + f"@{row}"] = (mean.reshape(-1), var, x.size // mean.size)
         return layer(*arguments, **options)
 
     with nn.intercept_methods(record):

@@ -10,6 +10,7 @@ import numpy as np
 
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights.errors import WeightsError
+from rpfnet_jax.weights.run_directory import read_run
 from rpfnet_jax.weights.store import FORMAT, Weights, parse_weights, read_safetensors
 from rpfnet_jax.weights.torch_archive import read_torch_archive
 from rpfnet_jax.weights.torch_names import from_torch
@@ -21,15 +22,18 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     """Reads our own weights or the authors'. Nothing in the file is executed, and torch is not needed.
 
     Args:
-        path: what `save_weights` wrote; or the authors' network as `torch.save` writes it (the module or its state
-            dict) or as a safetensors file under torch's names. Of these only the module says how often the block is
-            iterated; the others are taken for the released network's 3.
+        path: what `save_weights` wrote; the workdir of a training run (its newest checkpoint is read); or the authors'
+            network as `torch.save` writes it (the module or its state dict) or as a safetensors file under torch's
+            names. Of these only the module says how often the block is iterated; the others are taken for the released
+            network's 3.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: none of these, damaged, or not fitting the network: tensors are named.
     """
     path = Path(path)
+    if path.is_dir():
+        return read_run(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     with path.open("rb") as file:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax.model.layers import ChannelAttention, StageNorm, Statistics, check_norm
+from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, StageNorm, Statistics, check_norm
 
 X = jax.random.normal(jax.random.key(0), (3, 8, 10, 4)) * jnp.arange(1.0, 5.0) + 100.0
 
@@ -41,6 +41,28 @@ def test_image_mode_uses_each_images_own_statistics():
     x = np.asarray(X, np.float64)
     mean, var = x.mean((1, 2), keepdims=True), x.var((1, 2), keepdims=True)
     np.testing.assert_allclose(normed("image"), (x - mean) / np.sqrt(var + 1e-5), atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["batch", "image", "running", "adaptive"])
+def test_channels_may_come_first(mode):
+    variables = StageNorm(rows=2).init(jax.random.key(0), X, Statistics("batch"))
+    first = StageNorm(rows=2, channel_axis=1)
+    statistics, x = Statistics(mode, stage=1), jnp.moveaxis(X, -1, 1)
+    y, update = first.apply(variables, x, statistics, mutable=["batch_stats"])
+    expected, expected_update = normed(mode, variables, mutable=["batch_stats"])
+    np.testing.assert_allclose(jnp.moveaxis(y, 1, -1), expected, rtol=1e-5, atol=1e-4)
+    for name, value in update["batch_stats"].items():
+        np.testing.assert_allclose(value, expected_update["batch_stats"][name], rtol=1e-5)
+
+
+def test_only_1x1_convolutions_take_channels_first():
+    block = ConvBlock(6, kernel=1, channel_axis=1)
+    x, statistics = jnp.moveaxis(X, -1, 1), Statistics("image")
+    variables = block.init(jax.random.key(0), x, statistics)
+    last = ConvBlock(6, kernel=1).apply(variables, X, statistics)
+    np.testing.assert_allclose(jnp.moveaxis(block.apply(variables, x, statistics), 1, -1), last, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="unpack"):
+        ConvBlock(6, kernel=3, channel_axis=1).init(jax.random.key(0), x, statistics)
 
 
 @pytest.mark.parametrize("stage", [0, 1])

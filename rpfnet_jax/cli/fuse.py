@@ -1,0 +1,183 @@
+"""Fuse pictures: two files, or all pairs of the same name in two folders.
+
+    rpfnet fuse --weights=W.safetensors --ir=ir/ --vis=vis/ --out=fused/
+
+Every picture is fused at its own size; colour in, colour out. Pictures that are there already are skipped. A pair that
+can't be fused does not stop the others: it is reported at the end, and the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rpfnet_jax.baselines import BASELINES
+from rpfnet_jax.data.alignment import read_homography
+from rpfnet_jax.data.images import image_size
+from rpfnet_jax.data.matching import match_pairs
+from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, refuse_overwriting
+from rpfnet_jax.data.thermal import ThermalScaling
+from rpfnet_jax.data.writing import SUFFIXES, write_picture
+from rpfnet_jax.inference import Fuser, PictureFuser, load
+from rpfnet_jax.inference.baseline import BaselineFuser
+from rpfnet_jax.inference.preparation import Preparation
+
+NETWORK = "rpfnet"
+# Pictures that may wait to be written before fusing pauses.
+_WAITING = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ir", type=Path, required=True, help="infrared picture, or folder of them")
+    parser.add_argument(
+        "--vis", type=Path, required=True, help="visible picture, or folder; the names decide the pairs"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the results, made if missing"
+    )
+
+    network = parser.add_argument_group("method")
+    network.add_argument("--weights", type=Path, help="a .safetensors or .pth file, or the workdir of a training")
+    network.add_argument(
+        "--norm", choices=("image", "running", "adaptive"), help="norm mode, instead of the weights' own"
+    )
+    network.add_argument("--adapt", type=float, help="share of the image's own statistics in adaptive mode, 0 to 1")
+    network.add_argument("--method", choices=(NETWORK, *BASELINES), default=NETWORK, help="or a classical method")
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--overwrite", action="store_true", help="fuse again what is there already")
+    files.add_argument("--recursive", action="store_true", help="look into subfolders and keep their structure")
+    files.add_argument("--ext", nargs="+", metavar="EXT", help="only files of these kinds, such as: png tif")
+    files.add_argument("--gray", action="store_true", help="grey results, also of colour pictures")
+    files.add_argument("--dtype", choices=SUFFIXES, default="uint8", help="uint8 writes PNG (default), the others TIFF")
+
+    source = parser.add_argument_group("pictures that are not ready to be fused")
+    source.add_argument(
+        "--ir-scaling",
+        type=ThermalScaling.parse,
+        default=ThermalScaling("full"),
+        metavar="S",
+        help="grey of infrared files of more than 8 bits: percentile:1,99 or range:LOW,HIGH or full (default)",
+    )
+    source.add_argument("--resize-ir", action="store_true", help="scale the infrared picture to the visible one's size")
+    source.add_argument(
+        "--align",
+        default="none",
+        metavar="HOW",
+        help="register first: ecc finds an affine registration; a file (.txt, .csv, .json, .npy) holds a homography, "
+        "infrared to visible. Checkerboards to judge it by are saved in DIR/registration",
+    )
+
+    size = parser.add_argument_group("memory and speed")
+    size.add_argument("--tile", type=int, metavar="N", help="fuse in tiles of NxN pixels, in running mode")
+    size.add_argument("--overlap", type=int, default=64, help="pixels that tiles share (default: %(default)s)")
+    size.add_argument("--pad-multiple", type=int, default=1, metavar="N", help="fewer sizes to compile; changes pixels")
+    size.add_argument("--batch-size", type=int, help="pictures of one size fused at once")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises FusionError when some pairs failed, after all others are done."""
+    suffixes = {f".{ext.lower().lstrip('.')}" for ext in options.ext} if options.ext else IMAGE_SUFFIXES
+    matched = match_pairs(options.ir, options.vis, options.recursive, suffixes)
+    refuse_overwriting(matched.pairs, options.out)
+    net = _fuser(options)
+    targets = {pair.name: options.out / f"{pair.name}{SUFFIXES[options.dtype]}" for pair in matched.pairs}
+    todo = [pair for pair in matched.pairs if options.overwrite or not targets[pair.name].exists()]
+    failures, fused = list(matched.alone), 0
+    with tqdm(total=len(todo), unit="picture", disable=None) as progress:
+        notes = _Notes(options.out / "notes.txt")
+        prepare = _preparation(options, notes)
+        if isinstance(net, Fuser):
+            net.on_compile = lambda program: progress.set_postfix_str(
+                f"compiling {program.shape[2]}x{program.shape[1]}"
+            )
+        results = net.fuse_many(_by_size(todo), prepare, batch_size=options.batch_size, dtype=options.dtype)
+        with _Writer() as writer:
+            for result in results:
+                if result.picture is None:
+                    failures.append(f"{result.pair.name}: {result.error}")
+                else:
+                    writer.submit(targets[result.pair.name], result.picture)
+                    fused += 1
+                progress.set_postfix_str("")
+                progress.update()
+    skipped = len(matched.pairs) - len(todo)
+    print(f"{options.out}: {fused} fused" + (f", {skipped} already there (--overwrite)" if skipped else ""))
+    if failures:
+        raise FusionError("\n  ".join([f"{len(failures)} could not be fused:", *failures]))
+
+
+def _fuser(options: argparse.Namespace) -> PictureFuser:
+    if options.method != NETWORK:
+        given = [name for name in ("weights", "norm", "adapt", "tile") if getattr(options, name) is not None]
+        if given:
+            raise ValueError(f"--method={options.method} has no use for --{given[0]}")
+        return BaselineFuser(options.method)
+    if options.weights is None:
+        raise ValueError("--weights is needed: a .safetensors or .pth file, or the workdir of a training")
+    if options.tile is None:
+        return load(options.weights, options.norm, options.adapt)
+    if options.norm not in (None, "running") or options.adapt is not None:
+        raise ValueError("--tile needs running mode: the other modes take statistics of the whole picture")
+    return load(options.weights).in_tiles(options.tile, options.overlap)
+
+
+def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
+    if options.pad_multiple < 1:
+        raise ValueError(f"--pad-multiple must be at least 1, got {options.pad_multiple}")
+    return Preparation(
+        gray=options.gray,
+        scaling=options.ir_scaling,
+        resize_ir=options.resize_ir,
+        pad_multiple=options.pad_multiple,
+        align=options.align if options.align in ("none", "ecc") else read_homography(Path(options.align)),
+        overlays=options.out / "registration" if options.align != "none" else None,
+        note=notes,
+    )
+
+
+def _by_size(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Pairs of one size together; what can't be opened comes first and fails where it is read."""
+    sizes = {pair: image_size(pair.vis) or (0, 0) for pair in pairs}
+    return iter(sorted(pairs, key=lambda pair: sizes[pair]))
+
+
+class _Notes:
+    """Collects what was done to pictures before they were fused, in a text file beside the results."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __call__(self, pair: Pair, text: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(f"{pair.name}: {text}\n")
+
+
+class _Writer:
+    """Encodes and writes in a thread of its own; a write that fails is raised at the next chance."""
+
+    def __enter__(self) -> _Writer:
+        self._pool = ThreadPoolExecutor(1)
+        self._pending: list[Future] = []
+        return self
+
+    def submit(self, path: Path, picture: np.ndarray) -> None:
+        while len(self._pending) >= _WAITING or (self._pending and self._pending[0].done()):
+            self._pending.pop(0).result()
+        self._pending.append(self._pool.submit(write_picture, path, picture))
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+        if error[0] is None:
+            for future in self._pending:
+                future.result()
+
+
+class FusionError(ValueError):
+    """Some pairs could not be fused; lists them all."""

@@ -1,0 +1,77 @@
+"""Compiled inference: one function per shape, the least recently used dropped, and what a picture costs in memory."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rpfnet_jax.model import ModelConfig, NormMode, RPFNet
+
+CAPACITY = 32
+
+
+class Program(NamedTuple):
+    """What determines a compiled function; the weights are its arguments.
+
+    Attributes:
+        config: the network.
+        norm: norm mode.
+        shape: of the infrared and the visible batch, (B, H, W, 1).
+        features: whether the stages' feature maps are returned as well.
+    """
+
+    config: ModelConfig
+    norm: NormMode
+    shape: tuple[int, ...]
+    features: bool = False
+
+
+_compiled: collections.OrderedDict[Program, Any] = collections.OrderedDict()
+_lock = threading.Lock()
+
+
+def run(
+    program: Program,
+    variables: Any,
+    images: tuple[Any, Any],
+    adapt: float,
+    on_compile: Callable[[Program], None] | None,
+) -> Any:
+    """Runs a program, compiling it first if that was not done or is long ago; JAX's own cache on disk may shorten that.
+
+    Args:
+        program: what to run.
+        variables: the network's.
+        images: infrared and visible luminance, float32, of the program's shape.
+        adapt: weight of the image's own statistics in `adaptive` mode.
+        on_compile: told before a compilation starts.
+    """
+    with _lock:
+        function = _compiled.get(program)
+        if function is not None:
+            _compiled.move_to_end(program)
+    if function is None:
+        if on_compile is not None:
+            on_compile(program)
+        function = _compile(program, variables)
+        with _lock:
+            _compiled[program] = function
+            while len(_compiled) > CAPACITY:
+                _compiled.popitem(last=False)
+    return function(variables, *images, jnp.float32(adapt))
+
+
+def _compile(program: Program, variables: Any) -> Any:
+    model = RPFNet(program.config)
+
+    def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any) -> Any:
+        return model.apply(variables, ir, vis_y, norm=program.norm, adapt=adapt, features=program.features)
+
+    image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
+    return jax.jit(fuse).lower(abstract, image, image, jax.ShapeDtypeStruct((), jnp.float32)).compile()

@@ -1,0 +1,54 @@
+"""How much memory a fusion takes, and how much there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+
+# Activations of C channels that are alive at once; a test holds it against what the compiler reports.
+_LIVE_ACTIVATIONS = 16
+_BYTES = 4
+_SHARE = 0.9
+
+
+def estimate(channels: int, shape: tuple[int, ...]) -> int:
+    """Bytes that fusing a batch of this shape, (B, H, W, 1), takes beside the weights; an upper estimate."""
+    batch, height, width = shape[:3]
+    return _LIVE_ACTIVATIONS * channels * batch * height * width * _BYTES
+
+
+def available() -> int | None:
+    """Bytes that JAX's default device can still give; None where that can't be found out."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return _main_memory()
+    statistics = device.memory_stats() or {}
+    if "bytes_limit" not in statistics:
+        return None
+    return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+
+
+def check(channels: int, shape: tuple[int, ...]) -> None:
+    """Raises MemoryError, with both figures and the way out, when a batch of this shape will not fit."""
+    needed, there = estimate(channels, shape), available()
+    if there is not None and needed > _SHARE * there:
+        raise MemoryError(
+            f"fusing {shape[0]} picture(s) of {shape[1]}x{shape[2]} takes about {needed / 2**30:.1f} GiB and "
+            f"{there / 2**30:.1f} GiB are free; fuse it in tiles (in_tiles(512), --tile=512)"
+        )
+
+
+def largest_batch(channels: int, height: int, width: int, limit: int | None = None) -> int:
+    """Pictures of this size that fit into `limit` bytes (default: half of what is free), at least 1."""
+    limit = limit if limit is not None else (available() or 0) // 2
+    return max(1, limit // estimate(channels, (1, height, width, 1)))
+
+
+def _main_memory() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = dict(line.split(":", 1) for line in lines)
+    return int(sizes["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in sizes else None

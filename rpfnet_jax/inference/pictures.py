@@ -1,0 +1,117 @@
+"""From what a user passes to what the network takes, and back to the kind of picture that was passed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from PIL import Image
+
+from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
+from rpfnet_jax.data.images import eight_bit, read_image
+
+OutputType = Literal["uint8", "uint16", "float32"]
+# Not "h w *channels": the two pictures of a call may differ in channels, and what differs in size gets its own error.
+Picture = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."]
+
+_LEVELS = {"uint8": 255, "uint16": 65535}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """One registered pair, ready for the network.
+
+    Attributes:
+        ir: infrared luminance, float32 (H, W) in [0, 1].
+        vis_y: luminance of the visible picture, likewise.
+        visible: the visible picture as it came, (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]: the
+            result gets its shape and chroma.
+    """
+
+    ir: np.ndarray
+    vis_y: np.ndarray
+    visible: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.ir.shape != self.vis_y.shape:
+            raise ValueError(
+                f"IR is {self.ir.shape[0]}x{self.ir.shape[1]} and VIS is {self.vis_y.shape[0]}x{self.vis_y.shape[1]} "
+                "(height x width); they must be registered and of the same size"
+            )
+
+    def padded(self, multiple: int) -> Sources:
+        """The same with both luminances extended by reflection to multiples; `restore` cuts the result back.
+
+        Fewer sizes are fewer compilations. It is not free of cost: what is added changes the picture's spectrum.
+        """
+        margins = [(0, -size % multiple) for size in self.ir.shape]
+        ir, vis_y = (np.pad(plane, margins, mode="symmetric") for plane in (self.ir, self.vis_y))
+        return Sources(ir, vis_y, self.visible)
+
+    def restore(self, fused: Float32[np.ndarray, "h w"], color_range: Any, dtype: OutputType) -> np.ndarray:
+        """The fused luminance in the visible picture's kind: with its chroma where it has one."""
+        fused = fused[: self.visible.shape[0], : self.visible.shape[1]]
+        if self.visible.ndim == 3 and self.visible.shape[2] == 3:
+            restored = restore_color(fused, unit(self.visible), color_range)
+        else:
+            restored = restore_gray(fused, color_range).reshape(self.visible.shape)
+        return quantised(restored, dtype)
+
+
+def open_sources(ir: Picture, vis: Picture) -> Sources:
+    """Reads and checks a pair of paths, PIL images or arrays.
+
+    Raises:
+        ImageError: a file can't be read.
+        ValueError: sizes differ, or an array's shape, dtype or range is not as `Fuser.fuse` says.
+    """
+    visible = as_array(vis)
+    return Sources(gray(unit(as_array(ir))), gray(unit(visible)), visible)
+
+
+def as_array(picture: Picture) -> np.ndarray:
+    """The pixels of a picture, (H, W), (H, W, 1) or (H, W, 3), of the dtype they have."""
+    if isinstance(picture, Image.Image):
+        return eight_bit(picture, Path("PIL image"))
+    array = picture if isinstance(picture, np.ndarray) else read_image(Path(picture))
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ValueError(f"a picture must be (H, W), (H, W, 1) or (H, W, 3), got shape {array.shape}")
+    return array
+
+
+def unit(array: np.ndarray) -> np.ndarray:
+    """Pixels as float32 in [0, 1]."""
+    if (levels := _LEVELS.get(array.dtype.name)) is not None:
+        return array.astype(np.float32) / np.float32(levels)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"a picture must be uint8, uint16 or floating point in [0, 1], got {array.dtype}")
+    # Written so that NaN fails it, too.
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"a floating point picture must lie in [0, 1], got [{array.min()}, {array.max()}]")
+    return array.astype(np.float32)
+
+
+def gray(picture: np.ndarray) -> np.ndarray:
+    """Luminance (H, W) of a picture in [0, 1]."""
+    if picture.ndim == 2:
+        return picture
+    return luminance(picture) if picture.shape[2] == 3 else picture[..., 0]
+
+
+def check_output_type(dtype: str) -> None:
+    """Raises ValueError, naming the choices, when `dtype` is no `OutputType`."""
+    if dtype not in get_args(OutputType):
+        raise ValueError(f"dtype must be one of {', '.join(get_args(OutputType))}; got {dtype!r}")
+
+
+def quantised(picture: np.ndarray, dtype: OutputType) -> np.ndarray:
+    """A picture in [0, 1] as the dtype asked for; integers are rounded half to even."""
+    if dtype == "float32":
+        return picture.astype(np.float32)
+    if dtype == "uint16":
+        return np.rint(np.clip(picture, 0, 1) * 65535).astype(np.uint16)
+    return to_uint8(picture)
