@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source scripts/environment.sh
 environment "${RPFNET_EXTRAS:-test}"
-exec "$PYTHON" -m pytest "$@"
+# Compiling takes most of the time, each compilation on one core.
+exec "$PYTHON" -m pytest -n auto --dist loadfile "$@"

@@ -1,4 +1,4 @@
-"""The released RPFNet in plain PyTorch: the other side of `train_step.py`, written from its description.
+"""The released RPFNet in plain PyTorch, the other side of the benchmarks, written from its description.
 
 Images are (B, 1, H, W) float32 in [0, 1]. Parameter names and layouts are those of the released network, so
 that its weights load by name.

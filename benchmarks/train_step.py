@@ -15,34 +15,28 @@ The JAX side is `make_jax_step(batch, patch)` of `jax_step.py`; what it returns 
 """
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parent
 # Run as a script, the folder of this file is on the path and the package is not.
-sys.path.insert(0, str(FOLDER.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.peak_memory import peak_rss_bytes  # noqa: E402
+from benchmarks.peak_memory import peak_rss_bytes
+from benchmarks.torch_side import (
+    TorchProcess,
+    add_common_arguments,
+    ensure_torch_python,
+    positive,
+    use_threads,
+)
 
-TORCH_VERSION = "2.13.0"
-# glibc gives blocks of 32 MiB and more back at once, and the kernel zeroes their pages at each allocation.
-# From batch 16 at 128x128 on, a feature map is such a block, and the PyTorch step takes two to three times
-# as long. To beat that would be no achievement, so PyTorch keeps its memory.
-MALLOC_SETTINGS = {
-    "MALLOC_MMAP_THRESHOLD_": "8000000000",
-    "MALLOC_TRIM_THRESHOLD_": "16000000000",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 WARM_UP_STEPS = 2
 # Relative. The first loss is the forward pass alone. The second has seen one Adam step, which turns the
 # rounding of the smallest gradients into full steps (2e-5); an auxiliary decoder that did not train shows as
@@ -77,104 +71,6 @@ class Comparison:
         return statistics.median(self.torch_seconds) / statistics.median(self.jax_seconds)
 
 
-class TorchWorker:
-    """A running `torch_worker.py`, warmed up. A context manager: the process ends with the block."""
-
-    def __init__(self, python: Path, batch: int, patch: int, threads: int, params: Path) -> None:
-        command = [str(python), str(FOLDER / "torch_worker.py"), "--params", str(params)]
-        command += ["--batch", str(batch), "--patch", str(patch), "--threads", str(threads)]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **MALLOC_SETTINGS},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-        self.warm_up_losses = [float(loss) for loss in self._read("ready")]
-
-    def _write(self, line: str) -> None:
-        self._input.write(line + "\n")
-        self._input.flush()
-
-    def _read(self, keyword: str | None = None) -> list[str]:
-        """The words of the next line, without its keyword."""
-        words = self._output.readline().split()
-        if not words or (keyword is not None and words[0] != keyword):
-            self._process.kill()
-            exit_code = self._process.wait()
-            raise RuntimeError(f"the PyTorch process failed (exit code {exit_code}), wrote {words}")
-        return words if keyword is None else words[1:]
-
-    def step(self) -> float:
-        """Takes one train step; returns its seconds, measured in the process itself."""
-        self._write("step")
-        return float(self._read()[0])
-
-    def quit(self) -> int:
-        """Ends the process; returns its peak memory in bytes."""
-        self._write("quit")
-        peak = int(self._read("peak_rss_bytes")[0])
-        self._process.wait()
-        return peak
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._input.close()
-        self._output.close()
-
-
-def ensure_torch_python(python: Path | None) -> Path:
-    """The given interpreter, or that of `.torch-venv` beside this file, made on the first call."""
-    if python is not None:
-        return python
-    environment = FOLDER / ".torch-venv"
-    python = environment / "bin" / "python"
-    # Asked of torch itself: a folder may be left over from an installation that broke off.
-    question = [str(python), "-c", "import numpy, torch; print(torch.__version__.split('+')[0])"]
-    if python.exists():
-        answer = subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip()
-        if answer == TORCH_VERSION:
-            return python
-    # The plain index gives Linux gigabytes of CUDA libraries. Which other one to trust, the caller says.
-    print(
-        f"installing torch {TORCH_VERSION} into {environment}; for a smaller build without CUDA set "
-        "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu",
-        flush=True,
-    )
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", f"torch=={TORCH_VERSION}", "numpy"]
-    subprocess.run(install, check=True)
-    return python
-
-
-def use_threads(threads: int) -> None:
-    """Confines this process, and the one it starts, to so many cores. To be called before JAX is imported.
-
-    XLA sizes its thread pool by the cores that the process may use.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        if threads > len(cores):
-            raise SystemExit(f"--threads {threads}: only {len(cores)} cores are at hand")
-        os.sched_setaffinity(0, cores[:threads])
-    elif threads != available_cores():
-        raise SystemExit("--threads: this system cannot confine a process to some of its cores")
-
-
-def available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def check_losses(jax_losses: list[float], torch_losses: list[float]) -> None:
     """Raises unless both sides computed the same losses in their first two steps."""
     for number, (ours, theirs, tolerance) in enumerate(
@@ -193,12 +89,14 @@ def compare(
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / "params.npz"
         np.savez(params, allow_pickle=False, **parameters)
-        with TorchWorker(torch_python, batch, patch, threads, params) as worker:
+        arguments = ["--params", params, "--batch", batch, "--patch", patch, "--threads", threads]
+        with TorchProcess(torch_python, "torch_worker.py", *arguments) as worker:
+            torch_losses = [float(loss) for loss in worker.read("ready")]
             jax_losses = [jax_step() for _ in range(WARM_UP_STEPS)]
-            check_losses(jax_losses, worker.warm_up_losses)
+            check_losses(jax_losses, torch_losses)
             torch_seconds, jax_seconds = [], []
             for _ in range(rounds):
-                torch_seconds.append(worker.step())
+                torch_seconds.append(float(worker.ask("step")[0]))
                 start = time.perf_counter()
                 jax_step()
                 jax_seconds.append(time.perf_counter() - start)
@@ -208,7 +106,7 @@ def compare(
                 torch_peak_bytes=worker.quit(),
                 jax_peak_bytes=peak_rss_bytes(),
                 jax_compile_seconds=compile_seconds,
-                torch_losses=worker.warm_up_losses,
+                torch_losses=torch_losses,
                 jax_losses=jax_losses,
             )
 
@@ -227,28 +125,14 @@ def format_table(result: Comparison) -> str:
     return "\n".join([*lines, f"ratio {result.ratio:.2f}"])
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--torch-python",
-        type=Path,
-        default=None,
-        help=f"has torch {TORCH_VERSION} and NumPy (default: benchmarks/.torch-venv, made if missing)",
-    )
+    add_common_arguments(parser)
     parser.add_argument("--batch", type=positive, default=16)
     parser.add_argument("--patch", type=positive, default=128)
-    parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
-    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--reading", choices=["released"], default="released", help="what both sides train")
     args = parser.parse_args()
 

@@ -35,21 +35,16 @@ _compiled: collections.OrderedDict[Program, Any] = collections.OrderedDict()
 _lock = threading.Lock()
 
 
-def run(
-    program: Program,
-    variables: Any,
-    images: tuple[Any, Any],
-    adapt: float,
-    on_compile: Callable[[Program], None] | None,
-) -> Any:
-    """Runs a program, compiling it first if that was not done or is long ago; JAX's own cache on disk may shorten that.
+def compiled(program: Program, variables: Any, on_compile: Callable[[Program], None] | None = None) -> Any:
+    """The compiled program, compiled now if that was not done or is long ago; JAX's cache on disk may shorten that.
 
     Args:
-        program: what to run.
-        variables: the network's.
-        images: infrared and visible luminance, float32, of the program's shape.
-        adapt: weight of the image's own statistics in `adaptive` mode.
+        program: what to compile.
+        variables: the network's; only shapes and dtypes are used.
         on_compile: told before a compilation starts.
+
+    Returns:
+        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt).
     """
     with _lock:
         function = _compiled.get(program)
@@ -63,7 +58,7 @@ def run(
             _compiled[program] = function
             while len(_compiled) > CAPACITY:
                 _compiled.popitem(last=False)
-    return function(variables, *images, jnp.float32(adapt))
+    return function
 
 
 def _compile(program: Program, variables: Any) -> Any:

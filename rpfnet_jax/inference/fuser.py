@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
@@ -122,15 +123,31 @@ class Fuser(PictureFuser):
             return 1
         return min(LARGEST_BATCH, memory.largest_batch(self.config.channels, *shape))
 
-    def _run(self, ir: Any, vis_y: Any, features: bool = False) -> Any:
+    def compile(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
+        """Compiles for batches of (B, H, W, 1) ahead of the first; what is returned can be asked for its costs.
+
+        Raises:
+            ValueError: not a shape of luminances, or a side is shorter than 16.
+            MemoryError: such a batch will not fit.
+        """
+        return self._compiled(shape)[0]
+
+    def _compiled(self, shape: tuple[int, ...], features: bool = False) -> tuple[Any, dict[str, Any]]:
+        """The compiled program for a shape, and the variables that it takes."""
         norm: Any = self.defaults.norm
         config, variables = self.config, self.variables
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded
-        program = engine.Program(config, norm, tuple(ir.shape), features)
-        if ir.shape == vis_y.shape and ir.ndim == 4:
-            memory.check(config.channels, program.shape)
-        return engine.run(program, variables, (ir, vis_y), self.defaults.adapt, self.on_compile)
+        if len(shape) == 4:
+            memory.check(config.channels, shape)
+        program = engine.Program(config, norm, shape, features)
+        return engine.compiled(program, variables, self.on_compile), variables
+
+    def _run(self, ir: Any, vis_y: Any, features: bool = False) -> Any:
+        if ir.shape != vis_y.shape:
+            raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
+        function, variables = self._compiled(tuple(ir.shape), features)
+        return function(variables, ir, vis_y, jnp.float32(self.defaults.adapt))
 
     @functools.cached_property
     def _folded(self) -> tuple[ModelConfig, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
@@ -95,7 +96,7 @@ class Conv(nn.Module):
         return y + along(self.channel_axis, self.param("bias", init, (self.features,)))
 
 
-def along(channel_axis: int, values: Float[Array, " c"]) -> Float[Array, "..."]:
+def along(channel_axis: int, values: Float[Array | np.ndarray, " c"]) -> Float[Array | np.ndarray, "..."]:
     """Values of the channels, shaped to be combined with a batch of feature maps."""
     return values if channel_axis == -1 else values[:, None, None]
 
@@ -148,7 +149,7 @@ class StageNorm(nn.Module):
                 var = (var + EPSILON) ** a * (self._along(stored_var.value[row]) + EPSILON) ** (1 - a) - EPSILON
         return (x - mean) * (jax.lax.rsqrt(var + EPSILON) * self._along(scale)) + self._along(bias)
 
-    def _along(self, values: Array) -> Array:
+    def _along(self, values: Array | np.ndarray) -> Array | np.ndarray:
         return along(self.channel_axis, values)
 
 
@@ -170,7 +171,9 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b _ _ _"], statistics: Statistics) -> Float[Array, "b _ _ _"]:
         folded = statistics.mode == "folded"
-        use_bias = self.use_bias or folded
+        # Each image's own mean takes any constant away: in `image` mode the bias would be a pass for nothing.
+        idle = statistics.mode == "image" and not self.is_initializing()
+        use_bias = (self.use_bias or folded) and not idle
         x = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, name="conv")(x)
         return self.activation(x if folded else StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics))
 

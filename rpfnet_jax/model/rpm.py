@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
-from rpfnet_jax.model.layers import ChannelAttention, Conv, ConvBlock, SpatialAttention, Statistics
+from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, SpatialAttention, Statistics, torch_uniform
 
 DILATIONS = (1, 3, 5)
+
+
+class Merge(nn.Module):
+    """A 1x1 convolution of several maps side by side, computed without ever laying them side by side."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, maps: Sequence[Float[Array, "b h w c"]]) -> Float[Array, "b h w d"]:
+        channels = sum(x.shape[-1] for x in maps)
+        init = torch_uniform(channels)
+        kernel = self.param("kernel", init, (1, 1, channels, self.features))
+        parts = jnp.split(kernel[0, 0], len(maps))
+        products = [jnp.einsum("bhwc,cd->bhwd", x, part) for x, part in zip(maps, parts, strict=True)]
+        return functools.reduce(jnp.add, products) + self.param("bias", init, (self.features,))
 
 
 class RPM(nn.Module):
@@ -35,4 +53,4 @@ class RPM(nn.Module):
         ]
         if self.config.merge == "sum":
             return contexts[0] + contexts[1] + contexts[2]
-        return Conv(channels, kernel=1, name="merge")(jnp.concatenate(contexts, axis=-1))
+        return Merge(channels, name="merge")(contexts)

@@ -131,7 +131,7 @@ def test_estimate_holds_what_the_compiler_reports():
     config, shape = ModelConfig.preset("released"), (1, 96, 128, 1)
     variables = {path: jnp.zeros(size) for path, size in variable_shapes(config).items()}
     for norm in ("image", "running"):
-        compiled = engine._compile(engine.Program(config, norm, shape), unflatten_dict(variables, sep="/"))
+        compiled = engine.compiled(engine.Program(config, norm, shape), unflatten_dict(variables, sep="/"))
         assert compiled.memory_analysis().temp_size_in_bytes <= memory.estimate(config.channels, shape)
 
 

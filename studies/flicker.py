@@ -1,0 +1,58 @@
+"""How much the brightness of a fused clip jumps from frame to frame, by norm mode.
+
+    python studies/flicker.py --weights=calibrated.safetensors --ir=CLIP/ir --vis=CLIP/vis
+
+Flicker: mean absolute change of a frame's mean luminance from one frame to the next, in grey levels; the same for the
+sources. Still pixels: those that change by at most one grey level in both sources. Clips are video files or folders
+of numbered pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from rpfnet_jax import load
+from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.data.images import to_gray
+from rpfnet_jax.data.video import open_clip, paired_frames
+
+MODES = (("image", None), ("adaptive", 0.1), ("running", None))
+
+
+def _changes(frames: list[np.ndarray]) -> np.ndarray:
+    """Absolute change of each pixel from frame to frame, grey levels."""
+    return np.abs(np.diff(np.stack([to_gray(frame) for frame in frames]).astype(np.int16), axis=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("weights", "ir", "vis"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = parser.parse_args()
+    enable_compilation_cache()
+    net = load(options.weights)
+    pairs = list(paired_frames(open_clip(options.ir, fps=25), open_clip(options.vis, fps=25)))
+    clips = {"infrared": [ir for ir, _ in pairs], "visible": [vis for _, vis in pairs]}
+    for norm, adapt in MODES:
+        using = net.using(norm=norm, adapt=adapt)
+        name = norm if adapt is None else f"{norm}, {adapt:g}"
+        clips[f"fused, {name}"] = [using.fuse(*pair) for pair in pairs]
+    changes = {name: _changes(frames) for name, frames in clips.items()}
+    # Where neither source moved, a fused picture has no reason to.
+    still = (changes["infrared"] <= 1) & (changes["visible"] <= 1)
+    rows = []
+    for name, frames in clips.items():
+        brightness = np.array([to_gray(frame).mean() for frame in frames])
+        jumps = np.abs(np.diff(brightness))
+        figures = brightness.mean(), jumps.mean(), jumps.max(), changes[name][still].mean()
+        rows.append([name, *(f"{figure:.3f}" for figure in figures)])
+    headers = [f"{len(pairs)} frames", "mean grey level", "flicker", "largest jump", "change of still pixels"]
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
