@@ -92,6 +92,8 @@ def _batch_moments(model: RPFNet, norm: NormMode, variables: dict, ir: Any, vis:
             moments["/".join(module.path) + f"@{row}"] = (mean.reshape(-1), var, x.size // mean.size)
         return layer(*arguments, **options)
 
+    # `image` mode leaves out the biases before a norm, which belong to the means that the other modes take away.
+    mode = {"norm": "adaptive", "adapt": 1.0} if norm == "image" else {"norm": norm}
     with nn.intercept_methods(record):
-        model.apply(variables, to_unit(ir), to_unit(vis), norm=norm)
+        model.apply(variables, to_unit(ir), to_unit(vis), **mode)
     return moments
