@@ -20,7 +20,7 @@ from rpfnet_jax.data.pairs import Pair, PairError, check_pairs, refuse_overwriti
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import open_training_sets
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference import Fuser
+from rpfnet_jax.inference import Fuser, PictureFuser
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.metrics import COLUMNS, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
@@ -187,11 +187,13 @@ def check_measurable(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     return _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
 
 
-def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False) -> Evaluation:
+def evaluate_pairs(
+    net: PictureFuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False
+) -> Evaluation:
     """Fuses pairs at native size and measures the 8-bit results against both sources.
 
     Args:
-        net: the network.
+        net: the network, or another method.
         pairs: what to fuse.
         out: folder for the fused pictures; None keeps nothing.
         progress: show a progress bar.
@@ -221,7 +223,7 @@ def evaluate_pairs(net: Fuser, pairs: Sequence[Pair], out: Path | None = None, p
     return Evaluation(rows, summarise(rows.values()))
 
 
-def evaluate(net: Fuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
+def evaluate(net: PictureFuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
     """Like `evaluate_pairs`; writes pictures, `metrics.csv` and `metrics.md` to `out` and prints the tables."""
     result = evaluate_pairs(net, pairs, out, progress=sys.stderr.isatty())
     report = evaluation_report(title, result.summary, len(pairs))

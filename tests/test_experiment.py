@@ -25,7 +25,7 @@ from rpfnet_jax.experiment import make_patch_source, train_and_evaluate, untrain
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.training import CheckpointError, NonFiniteError
 from rpfnet_jax.training.loop import Interrupt
-from rpfnet_jax.weights import load_weights
+from rpfnet_jax.weights import WeightsError, load_weights
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
@@ -283,6 +283,26 @@ def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
     net = rpfnet_jax.load(workdir / "weights.safetensors")
     pair = find_pairs(workdir / "scenes" / "validation")[0]
     np.testing.assert_array_equal(net.fuse(pair.ir, pair.vis), read_image(tmp_path / f"{pair.name}.png"))
+
+
+def test_a_workdir_is_loaded_from_its_newest_checkpoint(finished):
+    workdir, trained = finished
+    weights = load_weights(workdir)
+    chex.assert_trees_all_equal(weights.variables, tensors(workdir))
+    assert weights.provenance == {"checkpoint": {"step": trained.steps}}
+    assert weights.model == load_weights(workdir / "weights.safetensors").model
+
+
+def test_folders_that_are_no_run_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"no workdir of train.py"):
+        load_weights(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps(tiny_config().to_dict()))
+    with pytest.raises(WeightsError, match="no checkpoint yet"):
+        load_weights(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="no readable checkpoint"):
+        load_weights(tmp_path)
 
 
 def test_untrained_network_is_the_start_of_training(finished):

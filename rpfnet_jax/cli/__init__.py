@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
+from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.cli import calibrate, convert, fuse, strip, video
 from rpfnet_jax.version import __version__
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        0, or 1 when the input was not usable. Wrong usage leaves through SystemExit with code 2.
+        0; 1 when the input was not usable; 130 after Ctrl-C. Wrong usage leaves through SystemExit with code 2.
     """
     parser = argparse.ArgumentParser(
         prog="rpfnet", description="RPFNet: fuses registered infrared and visible pictures (or MRI and PET)."
@@ -38,10 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     enable_compilation_cache()
     try:
-        options.run(options)
-    except (OSError, ValueError, MemoryError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with warnings.catch_warnings():
+            # Pillow's remarks about odd files name its own source lines; what is wrong with a file is an error of ours.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            options.run(options)
+    except (OSError, ValueError, MemoryError, ImportError) as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -9,7 +9,8 @@ can't be fused does not stop the others: it is reported at the end, and the exit
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.alignment import read_homography
-from rpfnet_jax.data.images import image_size
+from rpfnet_jax.data.images import image_size, one_line
 from rpfnet_jax.data.matching import match_pairs
-from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, refuse_overwriting
+from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair
 from rpfnet_jax.data.thermal import ThermalScaling
-from rpfnet_jax.data.writing import SUFFIXES, write_picture
+from rpfnet_jax.data.writing import SUFFIXES, check_writable, write_picture
+from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser, PictureFuser, load
 from rpfnet_jax.inference.baseline import BaselineFuser
 from rpfnet_jax.inference.preparation import Preparation
+from rpfnet_jax.inference.tiling import TiledFuser
 
 NETWORK = "rpfnet"
 # Pictures that may wait to be written before fusing pauses.
@@ -59,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("pictures that are not ready to be fused")
     source.add_argument(
         "--ir-scaling",
-        type=ThermalScaling.parse,
+        type=_scaling,
         default=ThermalScaling("full"),
         metavar="S",
         help="grey of infrared files of more than 8 bits: percentile:1,99 or range:LOW,HIGH or full (default)",
@@ -75,44 +78,92 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     size = parser.add_argument_group("memory and speed")
     size.add_argument("--tile", type=int, metavar="N", help="fuse in tiles of NxN pixels, in running mode")
-    size.add_argument("--overlap", type=int, default=64, help="pixels that tiles share (default: %(default)s)")
-    size.add_argument("--pad-multiple", type=int, default=1, metavar="N", help="fewer sizes to compile; changes pixels")
-    size.add_argument("--batch-size", type=int, help="pictures of one size fused at once")
+    size.add_argument(
+        "--overlap",
+        type=int,
+        metavar="N",
+        help="pixels that tiles share (default: 64, or a quarter of a tile if that is less)",
+    )
+    size.add_argument(
+        "--pad-multiple", type=_count, default=1, metavar="N", help="fewer sizes to compile; changes pixels"
+    )
+    size.add_argument("--batch-size", type=_count, metavar="N", help="pictures of one size fused at once")
 
 
 def run(options: argparse.Namespace) -> None:
     """Raises FusionError when some pairs failed, after all others are done."""
     suffixes = {f".{ext.lower().lstrip('.')}" for ext in options.ext} if options.ext else IMAGE_SUFFIXES
     matched = match_pairs(options.ir, options.vis, options.recursive, suffixes)
-    refuse_overwriting(matched.pairs, options.out)
-    net = _fuser(options)
     targets = {pair.name: options.out / f"{pair.name}{SUFFIXES[options.dtype]}" for pair in matched.pairs}
+    _refuse_inputs(options, matched.pairs, targets.values())
+    check_writable(options.dtype)
+    net = _fuser(options)
+    notes = _Notes(options.out / "notes.txt")
+    prepare = _preparation(options, notes)
+    _make_folder(options.out)
     todo = [pair for pair in matched.pairs if options.overwrite or not targets[pair.name].exists()]
+    notes.forget(todo)
     failures, fused = list(matched.alone), 0
     with tqdm(total=len(todo), unit="picture", disable=None) as progress:
-        notes = _Notes(options.out / "notes.txt")
-        prepare = _preparation(options, notes)
-        if isinstance(net, Fuser):
-            net.on_compile = lambda program: progress.set_postfix_str(
+        network = net.net if isinstance(net, TiledFuser) else net
+        if isinstance(network, Fuser):
+            network.on_compile = lambda program: progress.set_postfix_str(
                 f"compiling {program.shape[2]}x{program.shape[1]}"
             )
         results = net.fuse_many(_by_size(todo), prepare, batch_size=options.batch_size, dtype=options.dtype)
         with _Writer() as writer:
             for result in results:
                 if result.picture is None:
-                    failures.append(f"{result.pair.name}: {result.error}")
+                    reason = " ".join(str(result.error).split()) or type(result.error).__name__
+                    failures.append(f"{result.pair.name}: {reason}")
                 else:
                     writer.submit(targets[result.pair.name], result.picture)
                     fused += 1
                 progress.set_postfix_str("")
                 progress.update()
     skipped = len(matched.pairs) - len(todo)
-    print(f"{options.out}: {fused} fused" + (f", {skipped} already there (--overwrite)" if skipped else ""))
+    print(f"{options.out}: {fused} fused" + (f", {skipped} already there (--overwrite redoes them)" if skipped else ""))
     if failures:
         raise FusionError("\n  ".join([f"{len(failures)} could not be fused:", *failures]))
 
 
+def _scaling(text: str) -> ThermalScaling:
+    try:
+        return ThermalScaling.parse(text)
+    except ValueError as error:
+        # argparse would keep the reason to itself.
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _refuse_inputs(options: argparse.Namespace, pairs: Iterable[Pair], targets: Iterable[Path]) -> None:
+    """Raises ValueError when results would lie among the pictures: they have the same names."""
+    sources = {path for pair in pairs for path in (pair.ir, pair.vis)}
+    # Of a symbolic link both: the folder it is in and the one it points to.
+    folders = {path.parent.resolve() for path in sources} | {path.resolve().parent for path in sources}
+    if not folders.isdisjoint({target.parent.resolve() for target in targets}):
+        raise ValueError(f"{options.out} holds pictures to be fused; results of the same name would overwrite them")
+    if options.recursive:
+        for folder in (options.ir, options.vis):
+            if folder.resolve() in options.out.resolve().parents:
+                raise ValueError(f"{options.out} lies in {folder}: with --recursive the results would be inputs, too")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out} can't be the folder of the results: {one_line(error)}") from error
+
+
 def _fuser(options: argparse.Namespace) -> PictureFuser:
+    if options.overlap is not None and options.tile is None:
+        raise ValueError("--overlap has no use without --tile")
     if options.method != NETWORK:
         given = [name for name in ("weights", "norm", "adapt", "tile") if getattr(options, name) is not None]
         if given:
@@ -128,8 +179,8 @@ def _fuser(options: argparse.Namespace) -> PictureFuser:
 
 
 def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
-    if options.pad_multiple < 1:
-        raise ValueError(f"--pad-multiple must be at least 1, got {options.pad_multiple}")
+    if options.resize_ir and options.align != "none":
+        raise ValueError("--resize-ir has no use with --align, which brings the infrared picture to size by itself")
     return Preparation(
         gray=options.gray,
         scaling=options.ir_scaling,
@@ -148,15 +199,29 @@ def _by_size(pairs: Sequence[Pair]) -> Iterator[Pair]:
 
 
 class _Notes:
-    """Collects what was done to pictures before they were fused, in a text file beside the results."""
+    """Collects what was done to pictures before they were fused, in a text file beside the results.
+
+    Bytes, because names of files need not be text.
+    """
 
     def __init__(self, path: Path):
         self.path = path
 
+    def forget(self, pairs: Iterable[Pair]) -> None:
+        """Drops what earlier runs noted about these pairs."""
+        if not self.path.is_file():
+            return
+        names = {os.fsencode(pair.name) for pair in pairs}
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.partition(b": ")[0] not in names]
+        if not kept:
+            self.path.unlink()
+        elif kept != lines:
+            write_atomically(self.path, b"".join(kept))
+
     def __call__(self, pair: Pair, text: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(f"{pair.name}: {text}\n")
+        with self.path.open("ab") as file:
+            file.write(os.fsencode(f"{pair.name}: {text}\n"))
 
 
 class _Writer:

@@ -29,13 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--norm", choices=("image", "running", "adaptive"), default="running", help="norm mode (default: %(default)s)"
     )
     parser.add_argument("--adapt", type=float, help="share of the frame's own statistics in adaptive mode, 0 to 1")
-    parser.add_argument("--fps", type=float, help=f"frames per second of folders (default: {_DEFAULT_RATE})")
+    parser.add_argument(
+        "--fps",
+        type=float,
+        help=f"frames per second, instead of the clips' own; folders have none (default for two: {_DEFAULT_RATE})",
+    )
     parser.add_argument("--lossless", action="store_true", help="write without loss; not every player shows it")
 
 
 def run(options: argparse.Namespace) -> None:
+    if options.out.resolve() in (options.ir.resolve(), options.vis.resolve()):
+        raise ValueError(f"{options.out} is a clip to be fused; it would be overwritten")
     net = load(options.weights, options.norm, options.adapt)
-    ir, vis = (open_clip(path, fps=_rate(path, options.fps)) for path in (options.ir, options.vis))
+    ir, vis = (open_clip(path, fps=options.fps) for path in (options.ir, options.vis))
     frames = net.fuse_many(paired_frames(ir, vis))
     rate = vis.fps or ir.fps or _DEFAULT_RATE
     with ClipWriter(options.out, rate, lossless=options.lossless) as writer:
@@ -44,7 +50,3 @@ def run(options: argparse.Namespace) -> None:
                 raise ValueError(f"frame {result.index}: {result.error}")
             writer.write(result.picture)
     print(options.out)
-
-
-def _rate(path: Path, fps: float | None) -> float | None:
-    return fps if fps is not None else (_DEFAULT_RATE if path.is_dir() else None)

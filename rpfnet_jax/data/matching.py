@@ -68,11 +68,13 @@ def _by_name(folder: Path, recursive: bool, suffixes: Collection[str]) -> dict[s
     return names
 
 
-def _files(folder: Path, recursive: bool) -> Iterator[Path]:
+def _files(folder: Path, recursive: bool, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    above = (*above, folder.resolve())
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
         if path.name.startswith("."):
             continue
         if path.is_file():
             yield path
-        elif recursive and path.is_dir():
-            yield from _files(path, recursive)
+        # Following links back to where they are would never end.
+        elif recursive and path.is_dir() and path.resolve() not in above:
+            yield from _files(path, recursive, above)

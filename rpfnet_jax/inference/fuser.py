@@ -70,13 +70,15 @@ class Fuser(PictureFuser):
         other.defaults = self.defaults.override(norm, adapt, color_range)
         return other
 
-    def in_tiles(self, tile: int = 512, overlap: int = 64) -> TiledFuser:
+    def in_tiles(self, tile: int = 512, overlap: int | None = None) -> TiledFuser:
         """The same network, in `running` mode, tile by tile: for pictures that do not fit into memory as a whole.
+
+        Tiles share `overlap` pixels; None: 64, or a quarter of a tile if that is less.
 
         Raises:
             ValueError: an impossible `tile` or `overlap`.
         """
-        return TiledFuser(self.using(norm="running"), tile, overlap)
+        return TiledFuser(self.using(norm="running"), tile, min(64, tile // 4) if overlap is None else overlap)
 
     def fuse(
         self,
@@ -152,7 +154,8 @@ class Fuser(PictureFuser):
     @functools.cached_property
     def _folded(self) -> tuple[ModelConfig, dict[str, Any]]:
         """The network with its running statistics folded into the convolutions."""
-        return fold(self.config, self.variables)
+        config, variables = fold(self.config, self.variables)
+        return config, jax.device_put(variables)
 
 
 def load(path: str | os.PathLike[str], norm: NormMode | None = None, adapt: float | None = None) -> Fuser:

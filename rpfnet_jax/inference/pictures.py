@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,12 +13,14 @@ from jaxtyping import Float32, Shaped
 from PIL import Image
 
 from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
-from rpfnet_jax.data.images import eight_bit, read_image
+from rpfnet_jax.data.images import ImageError, eight_bit, read_image, to_gray
+from rpfnet_jax.data.thermal import read_raw
 
 OutputType = Literal["uint8", "uint16", "float32"]
 # Not "h w *channels": the two pictures of a call may differ in channels, and what differs in size gets its own error.
 Picture = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."]
 
+_STRIP = 256
 _LEVELS = {"uint8": 255, "uint16": 65535}
 
 
@@ -48,18 +51,24 @@ class Sources:
 
         Fewer sizes are fewer compilations. It is not free of cost: what is added changes the picture's spectrum.
         """
+        if multiple == 1:
+            return self
         margins = [(0, -size % multiple) for size in self.ir.shape]
         ir, vis_y = (np.pad(plane, margins, mode="symmetric") for plane in (self.ir, self.vis_y))
         return Sources(ir, vis_y, self.visible)
 
     def restore(self, fused: Float32[np.ndarray, "h w"], color_range: Any, dtype: OutputType) -> np.ndarray:
         """The fused luminance in the visible picture's kind: with its chroma where it has one."""
-        fused = fused[: self.visible.shape[0], : self.visible.shape[1]]
-        if self.visible.ndim == 3 and self.visible.shape[2] == 3:
-            restored = restore_color(fused, unit(self.visible), color_range)
-        else:
-            restored = restore_gray(fused, color_range).reshape(self.visible.shape)
-        return quantised(restored, dtype)
+        height, width = self.visible.shape[:2]
+        restored = np.empty(self.visible.shape, dtype)
+        for rows in _strips(height):
+            strip, visible = fused[rows, :width], self.visible[rows]
+            if visible.ndim == 3 and visible.shape[2] == 3:
+                picture = restore_color(strip, unit(visible), color_range)
+            else:
+                picture = restore_gray(strip, color_range).reshape(visible.shape)
+            restored[rows] = quantised(picture, dtype)
+        return restored
 
 
 def open_sources(ir: Picture, vis: Picture) -> Sources:
@@ -70,7 +79,21 @@ def open_sources(ir: Picture, vis: Picture) -> Sources:
         ValueError: sizes differ, or an array's shape, dtype or range is not as `Fuser.fuse` says.
     """
     visible = as_array(vis)
-    return Sources(gray(unit(as_array(ir))), gray(unit(visible)), visible)
+    return Sources(_infrared(ir), gray(visible), visible)
+
+
+def _infrared(picture: Picture) -> np.ndarray:
+    """Infrared luminance, float32 (H, W) in [0, 1]: of a file all 16 bits, where it has them."""
+    if isinstance(picture, np.ndarray | Image.Image):
+        array = as_array(picture)
+    else:
+        array = read_raw(Path(picture))
+        if array.dtype.name not in _LEVELS:
+            raise ImageError(Path(picture), "32-bit values have no defined range; scale them (data.read_thermal) first")
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        # Rounded as in a file, so that grey stored in three channels is that grey exactly.
+        array = np.concatenate([to_gray(array[rows]) for rows in _strips(len(array))])
+    return gray(array)
 
 
 def as_array(picture: Picture) -> np.ndarray:
@@ -96,10 +119,18 @@ def unit(array: np.ndarray) -> np.ndarray:
 
 
 def gray(picture: np.ndarray) -> np.ndarray:
-    """Luminance (H, W) of a picture in [0, 1]."""
-    if picture.ndim == 2:
-        return picture
-    return luminance(picture) if picture.shape[2] == 3 else picture[..., 0]
+    """Luminance of a picture as float32 (H, W) in [0, 1]."""
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        return unit(picture.reshape(picture.shape[:2]))
+    plane = np.empty(picture.shape[:2], np.float32)
+    for rows in _strips(len(picture)):
+        plane[rows] = luminance(unit(picture[rows]))
+    return plane
+
+
+def _strips(height: int) -> Iterator[slice]:
+    """Rows to be worked on at once: float copies of a whole large picture would be most of the memory it takes."""
+    return (slice(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP))
 
 
 def check_output_type(dtype: str) -> None:
@@ -109,7 +140,13 @@ def check_output_type(dtype: str) -> None:
 
 
 def quantised(picture: np.ndarray, dtype: OutputType) -> np.ndarray:
-    """A picture in [0, 1] as the dtype asked for; integers are rounded half to even."""
+    """A picture in [0, 1] as the dtype asked for; integers are rounded half to even.
+
+    Raises:
+        ValueError: a value is NaN, which is what unusable weights give.
+    """
+    if np.isnan(picture).any():
+        raise ValueError("the fused picture has values that are no numbers (NaN): the weights are not usable")
     if dtype == "float32":
         return picture.astype(np.float32)
     if dtype == "uint16":

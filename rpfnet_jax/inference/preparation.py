@@ -15,10 +15,11 @@ from rpfnet_jax.data.alignment import (
     same_field_of_view,
     warp_to_visible,
 )
+from rpfnet_jax.data.color import to_uint8
 from rpfnet_jax.data.images import read_image, to_gray, write_png
 from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.thermal import ThermalScaling, read_thermal
-from rpfnet_jax.inference.pictures import Sources, gray, unit
+from rpfnet_jax.inference.pictures import Sources, gray
 
 Note = Callable[[Pair, str], None]
 
@@ -51,7 +52,7 @@ class Preparation:
         visible = read_image(pair.vis)
         if self.gray:
             visible = to_gray(visible)
-        vis_y = gray(unit(visible))
+        vis_y = gray(visible)
         ir, scaled = read_thermal(pair.ir, self.scaling)
         if not scaled.startswith("8-bit"):
             self.note(pair, f"infrared {scaled}")
@@ -69,7 +70,7 @@ class Preparation:
         if not covered.any():
             raise ValueError(f"{pair.ir}: after the registration no pixel of it lies inside {pair.vis}")
         if self.overlays is not None:
-            write_png(self.overlays / f"{pair.name}.png", np.rint(255 * checkerboard(warped, vis_y)).astype(np.uint8))
+            write_png(self.overlays / f"{pair.name}.png", checkerboard(to_uint8(warped), to_uint8(vis_y)))
         # Where the infrared camera saw nothing, the visible picture stands in for it: no edge, no false heat.
         return np.where(covered, warped, vis_y).astype(np.float32)
 

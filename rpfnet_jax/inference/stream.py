@@ -90,7 +90,7 @@ def _read(
         index, pair, future = pending.popleft()
         try:
             yield Job(index, pair, future.result())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             yield Fused(index, pair, None, error)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.layers import EPSILON
@@ -23,7 +23,7 @@ def fold(config: ModelConfig, variables: Mapping[str, Any]) -> tuple[ModelConfig
         variables: its `params` and `batch_stats`.
 
     Returns:
-        Configuration and variables (`params` only) of the folded network.
+        Configuration and variables (`params` only, NumPy arrays) of the folded network.
     """
     folded = {}
     for name, tree in variables["params"].items():
@@ -40,9 +40,10 @@ def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any], row: int) ->
     if "conv" in params and "norm" in params:
         conv, norm, stored = params["conv"], params["norm"], statistics["norm"]
         row = min(row, stored["mean"].shape[0] - 1)
-        scale = norm["scale"] / jnp.sqrt(stored["var"][row] + EPSILON)
-        shift = norm["bias"] + (conv.get("bias", 0.0) - stored["mean"][row]) * scale
-        return {"conv": {"kernel": conv["kernel"] * scale, "bias": shift}}
+        mean, var = (np.asarray(stored[name][row]) for name in ("mean", "var"))
+        scale = np.asarray(norm["scale"]) / np.sqrt(var + np.float32(EPSILON))
+        shift = np.asarray(norm["bias"]) + (np.asarray(conv.get("bias", np.float32(0))) - mean) * scale
+        return {"conv": {"kernel": np.asarray(conv["kernel"]) * scale, "bias": shift}}
     return {
         name: _fold(tree, statistics.get(name, {}), row) if isinstance(tree, Mapping) else tree
         for name, tree in params.items()

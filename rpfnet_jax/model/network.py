@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -153,11 +156,12 @@ def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) 
     return jax.jit(network.init, compiler_options={"xla_backend_optimization_level": 0})(key, *inputs)
 
 
-def variable_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=8)
+def variable_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """The shape of every variable of an `RPFNet` by its path, `params/stage/cpm/gate/conv/kernel`; computes nothing."""
     image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
     variables = jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
-    return {path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()}
+    return MappingProxyType({path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()})
 
 
 def _check_inputs(ir: Array | np.ndarray, vis_y: Array | np.ndarray) -> None:

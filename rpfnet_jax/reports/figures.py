@@ -6,6 +6,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from rpfnet_jax.metrics import PROTOCOLS
 
 PerImage = Mapping[str, Mapping[str, float]]
@@ -34,10 +36,11 @@ def spread_figure(
     Raises:
         ModuleNotFoundError: matplotlib is not installed; the message says how to get it.
     """
-    plt, np = _matplotlib()
+    Figure = _figure_class()  # noqa: N806 (a class)
     methods = list(next(iter(sets.values())))
     width = 0.8 / len(methods)
-    figure, axes = plt.subplots(2, -(-len(metrics) // 2), figsize=(10, 5.2), layout="constrained")
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    axes = figure.subplots(2, -(-len(metrics) // 2))
     for axis, metric in zip(axes.flat, metrics, strict=False):
         column = PROTOCOLS[protocol][metric]
         for place, (name, results) in enumerate(sets.items()):
@@ -59,18 +62,13 @@ def spread_figure(
     buffer = io.BytesIO()
     # Without the version of matplotlib in it, equal data give equal bytes.
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    plt.close(figure)
     return buffer.getvalue()
 
 
-def _matplotlib() -> tuple[Any, Any]:
+def _figure_class() -> Any:
+    """matplotlib's own Figure, not pyplot's: that would choose a backend for the whole process."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('figures need matplotlib: pip install "rpfnet-jax[report]"') from error
-    # No window: figures are files.
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-    import numpy as np
-
-    return plt, np
+    return Figure

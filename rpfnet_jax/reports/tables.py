@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from tabulate import tabulate
 
@@ -54,7 +55,9 @@ def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) ->
 
 
 def comparison_table(
-    methods: Mapping[str, Mapping[str, Summary]], protocol: str, printed: Mapping[str, Mapping[str, float]]
+    methods: Mapping[str, Mapping[str, Summary]],
+    protocol: str,
+    printed: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> str:
     """Several methods on one set as a Markdown table: mean ± deviation over the images, under one protocol.
 

@@ -31,7 +31,7 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         FileNotFoundError: there is no such file.
         WeightsError: none of these, damaged, or not fitting the network: tensors are named.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         return read_run(path)
     if not path.is_file():

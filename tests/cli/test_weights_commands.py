@@ -19,12 +19,6 @@ from rpfnet_jax.weights import Weights, load_weights, save_weights, to_torch
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch):
-    """The commands point jax at the user's cache folder; the tests have their own."""
-    monkeypatch.setattr("rpfnet_jax.cli.enable_compilation_cache", lambda: None)
-
-
 def test_convert_the_authors_file_and_back(released_path, tmp_path, capsys):
     ours, theirs, again = (tmp_path / f"{name}.safetensors" for name in ("ours", "theirs", "again"))
     assert main(["convert", str(released_path), str(ours)]) == 0

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data import Pair, PairError, check_pairs, find_pairs
-from rpfnet_jax.data.pairs import natural_key
+from rpfnet_jax.data.pairs import fingerprint, natural_key, refuse_overwriting
 
 
 def put(path: Path, size: tuple[int, int] = (8, 6)) -> Path:
@@ -202,3 +202,25 @@ def test_real_sets(shared_dir, part, count):
     sizes = check_pairs(pairs)
     assert len(sizes) == count
     assert all(min(size) >= 128 for size in sizes)
+
+
+def test_fingerprint_names_the_list_and_its_content(tmp_path):
+    for name in ("a", "b"):
+        put(tmp_path / "ir" / f"{name}.png")
+        put(tmp_path / "vis" / f"{name}.png")
+    pairs = find_pairs(tmp_path)
+    named = fingerprint(pairs)
+    assert re.fullmatch("[0-9a-f]{64}", named)
+    (tmp_path / "ir").rename(tmp_path / "infrared")
+    assert fingerprint(find_pairs(tmp_path)) == named
+    assert fingerprint(pairs[:0]) != fingerprint(find_pairs(tmp_path)[:1]) != named
+    put(tmp_path / "vis" / "b.png", (6, 8))
+    assert fingerprint(find_pairs(tmp_path)) != named
+
+
+def test_results_may_not_be_written_over_their_sources(tmp_path):
+    pair = Pair("a", put(tmp_path / "ir" / "a.png"), put(tmp_path / "vis" / "a.png"))
+    refuse_overwriting([pair], tmp_path / "fused")
+    for side in ("ir", "vis", "fused/../vis"):
+        with pytest.raises(ValueError, match="would overwrite them"):
+            refuse_overwriting([pair], tmp_path / side)

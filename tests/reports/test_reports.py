@@ -5,9 +5,18 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rpfnet_jax.metrics import measure, summarise
-from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv, protocol_table
+from rpfnet_jax.reports import (
+    comparison_table,
+    contact_sheet,
+    evaluation_report,
+    metrics_csv,
+    protocol_table,
+    read_metrics_csv,
+    spread_figure,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -54,3 +63,28 @@ def test_contact_sheet_shows_every_picture_at_one_height():
 def test_unusable_sheets_are_refused(sheet_rows, message):
     with pytest.raises(ValueError, match=message):
         contact_sheet(sheet_rows, ("left",))
+
+
+def test_csv_is_read_back_bit_equal(rows):
+    returned = read_metrics_csv(metrics_csv(rows))
+    assert list(returned) == list(rows)
+    for name, row in rows.items():
+        np.testing.assert_array_equal(list(returned[name].values()), list(row.values()))
+        assert list(returned[name]) == list(row)
+
+
+def test_comparison_has_published_means_above_measured_ones(rows):
+    summary = summarise(rows.values())
+    table = comparison_table({"ours": summary}, "paper", {"the paper": {"EN": 7.44}})
+    _, _, printed, ours = (line.split("|") for line in table.splitlines())
+    assert [cell.strip() for cell in printed[1:4]] == ["the paper", "7.44", "-"]
+    assert ours[4].strip() == f"{summary['sd_paper'].mean:.3f} ± {summary['sd_paper'].std:.3f}"
+
+
+def test_spread_figure_is_a_picture_and_the_same_each_time(rows):
+    sets = {"X": {"ours": rows, "theirs": rows}, "Y": {"ours": rows, "theirs": rows}}
+    figures = [spread_figure(sets, {"X": {"EN": 7.0}}, "standard") for _ in range(2)]
+    assert figures[0] == figures[1]
+    with Image.open(io.BytesIO(figures[0])) as picture:
+        assert min(picture.size) > 500
+    assert spread_figure(sets, {}, "standard") != figures[0]

@@ -1,0 +1,202 @@
+"""`video` as a user types it."""
+
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from rpfnet_jax.data.images import read_image, write_png
+from rpfnet_jax.data.video import ClipWriter, open_clip
+from rpfnet_jax.inference import load
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
+COUNT = 5
+
+
+@pytest.fixture
+def frames(noise):
+    """The frames of a grey infrared clip and of a visible one, (COUNT, 24, 40, 3) each."""
+    ir = [np.dstack([noise(seed)] * 3) for seed in range(COUNT)]
+    return np.stack(ir), np.stack([noise(100 + seed, 24, 40, 3) for seed in range(COUNT)])
+
+
+def write_clip(path, frames, fps=10):
+    with ClipWriter(path, fps, lossless=True) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def write_folder(folder, frames, first=8):
+    """Grey pictures where all channels are equal."""
+    for number, frame in enumerate(frames, start=first):
+        grey = (frame == frame[..., :1]).all()
+        write_png(folder / f"f{number}.png", frame[..., 0].copy() if grey else frame)
+    return folder
+
+
+@pytest.fixture
+def video(rpfnet, weights_path, tmp_path):
+    """Fuses into `new/out.mkv`, and looks for temporary files left over."""
+
+    def run(ir, vis, *options, out="new/out.mkv"):
+        places = [f"--ir={ir}", f"--vis={vis}", f"--out={tmp_path / out}"]
+        done = rpfnet("video", f"--weights={weights_path}", *places, *options)
+        assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+        return done
+
+    return run
+
+
+@pytest.fixture
+def refused(video, tmp_path):
+    """The one line that a command says, which has to leave nothing behind."""
+
+    def run(*arguments, **options):
+        done = video(*arguments, **options)
+        assert done[:2] == (1, "")
+        assert done.err.count("\n") == 1
+        assert not list(tmp_path.glob("new/*"))
+        return done.err.removeprefix("error: ").rstrip("\n")
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["folders", "mp4", "mkv"])
+def test_clips_of_every_kind(video, frames, weights_path, tmp_path, kind):
+    if kind == "folders":
+        ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
+    else:
+        sides = zip(("ir", "vis"), frames, strict=True)
+        ir, vis = (write_clip(tmp_path / f"{side}.{kind}", clip) for side, clip in sides)
+    done = video(ir, vis, "--lossless")
+    assert done == (0, f"{tmp_path / 'new' / 'out.mkv'}\n", "")
+    clip = open_clip(tmp_path / "new" / "out.mkv")
+    fused = list(clip)
+    assert (len(fused), clip.shape, clip.fps) == (COUNT, (24, 40), 25 if kind == "folders" else 10)
+    net = load(weights_path, "running")
+    for number in (0, 3, COUNT - 1):
+        np.testing.assert_array_equal(fused[number], net.fuse(frames[0][number], frames[1][number]))
+
+
+def test_norm_and_lossy_mp4(video, frames, weights_path, tmp_path):
+    smooth = np.stack([np.full((24, 40, 3), 40 * number, np.uint8) for number in range(COUNT)])
+    ir, vis = write_folder(tmp_path / "ir", frames[0]), write_folder(tmp_path / "vis", smooth)
+    lossless = video(ir, vis, "--lossless", "--norm=adaptive", "--adapt=0.5")
+    assert lossless.code == 0
+    expected = load(weights_path, "adaptive", 0.5).fuse(frames[0][3], smooth[3])
+    np.testing.assert_array_equal(list(open_clip(tmp_path / "new" / "out.mkv"))[3], expected)
+    assert video(ir, vis, "--norm=adaptive", "--adapt=0.5", out="lossy.mp4").code == 0
+    lossy = list(open_clip(tmp_path / "lossy.mp4"))
+    assert len(lossy) == COUNT
+    error = np.abs(lossy[3].astype(float) - expected).mean()
+    assert 0 < error < 8
+
+
+@pytest.mark.parametrize(
+    ("ir_kind", "options", "rate"),
+    [("folder", [], 12), ("folder", ["--fps=12"], 12), ("file", ["--fps=30"], 30), ("folder", ["--fps=29.97"], 29.97)],
+)
+def test_rate(video, frames, tmp_path, ir_kind, options, rate):
+    folder = ir_kind == "folder"
+    ir = write_folder(tmp_path / "ir", frames[0]) if folder else write_clip(tmp_path / "ir.mp4", frames[0], 12)
+    vis = write_clip(tmp_path / "vis.mp4", frames[1], 12)
+    assert video(ir, vis, *options).code == 0
+    # Matroska stores whole milliseconds per frame.
+    assert abs(open_clip(tmp_path / "new" / "out.mkv").fps / Fraction(rate) - 1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        # Of MP4 the header tells; 1 more than it says may be rounding, so that shows at the end.
+        ("mp4", "{ir}: 3 frames, {vis} has 5"),
+        ("mkv", "{ir}: ends after 3 frames, {vis} goes on"),
+        ("", "{ir}: 3 frames, {vis} has 5"),
+    ],
+)
+def test_clips_of_different_length(refused, frames, tmp_path, suffix, message):
+    write = write_clip if suffix else write_folder
+    ir, vis = (tmp_path / f"{side}.{suffix}".rstrip(".") for side in ("ir", "vis"))
+    write(ir, frames[0][:3])
+    write(vis, frames[1])
+    assert refused(ir, vis) == message.format(ir=ir, vis=vis)
+
+
+def test_a_visible_clip_one_frame_short(refused, frames, tmp_path):
+    ir, vis = write_clip(tmp_path / "ir.mp4", frames[0]), write_clip(tmp_path / "vis.mp4", frames[1][:-1])
+    assert refused(ir, vis) == f"{vis}: ends after 4 frames, {ir} goes on (its header promises 5)"
+
+
+def test_clips_that_do_not_belong_together(refused, frames, tmp_path):
+    vis = write_clip(tmp_path / "vis.mp4", frames[1])
+    small = write_clip(tmp_path / "small.mp4", frames[0][:, :20])
+    assert refused(small, vis) == f"{small}: frames are 20\u00d740, those of {vis} 24\u00d740"
+    fast = write_clip(tmp_path / "fast.mp4", frames[0], 30)
+    assert refused(fast, vis) == f"{fast}: 30 frames per second, {vis} has 10"
+
+
+def test_a_damaged_frame_stops_it(refused, frames, tmp_path):
+    ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
+    (vis / "f10.png").write_bytes((vis / "f10.png").read_bytes()[:300])
+    assert refused(ir, vis).startswith(f"{vis / 'f10.png'}: ")
+
+
+def test_frames_too_small_for_the_network(refused, frames, tmp_path):
+    folders = [write_folder(tmp_path / side, clip[:, :8]) for side, clip in zip(("ir", "vis"), frames, strict=True)]
+    assert refused(*folders) == "frame 0: height and width must be at least 16, got 8x40"
+
+
+def test_a_failure_keeps_the_older_clip(video, frames, tmp_path):
+    ir, vis = write_clip(tmp_path / "ir.mkv", frames[0][:3]), write_clip(tmp_path / "vis.mkv", frames[1])
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "out.mkv").write_bytes(b"older")
+    assert video(ir, vis).code == 1
+    assert (tmp_path / "new" / "out.mkv").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("side", ["ir", "vis"])
+def test_the_result_never_replaces_an_input(video, frames, tmp_path, side):
+    sides = zip(("ir", "vis"), frames, strict=True)
+    clips = {name: write_clip(tmp_path / f"{name}.mkv", clip) for name, clip in sides}
+    before = clips[side].read_bytes()
+    done = video(**clips, out=f"{side}.mkv")
+    assert (done.code, done.err) == (1, f"error: {clips[side]} is a clip to be fused; it would be overwritten\n")
+    assert clips[side].read_bytes() == before
+
+
+def test_unusable_arguments(refused, frames, tmp_path):
+    ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
+    assert refused("none.mp4", vis) == "none.mp4: no such file or folder"
+    assert refused(ir, vis / "f8.png").startswith(f"{vis / 'f8.png'}: ")
+    text = tmp_path / "text.mp4"
+    text.write_text("hello")
+    assert refused(ir, text).startswith(f"{text}: cannot be read as a video")
+    avi = tmp_path / "new" / "out.avi"
+    assert refused(ir, vis, out="new/out.avi") == f"{avi}: the name of a clip must end in .mp4, .mov, .mkv"
+    assert refused(ir, vis, "--fps=0") == f"{ir}: frames per second must be a positive number, got 0.0"
+    assert refused(ir, vis, "--adapt=0.5").startswith("adapt=0.5 has an effect only with norm=adaptive")
+    assert refused(ir, vis, "--weights=none.pth") == "no weights at none.pth"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert refused(empty, vis) == f"{empty}: holds no pictures"
+    (tmp_path / "taken").write_text("mine")
+    assert "taken" in refused(ir, vis, out="taken/out.mp4")
+
+
+def test_without_pyav(refused, frames, monkeypatch, tmp_path):
+    ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert refused(ir, vis) == 'video files need PyAV: pip install "rpfnet-jax[video]"'
+
+
+def test_folders_of_grey_and_colour_are_read_alike(video, frames, tmp_path):
+    ir, vis = (write_folder(tmp_path / side, clip[:1]) for side, clip in zip(("ir", "vis"), frames, strict=True))
+    assert read_image(ir / "f8.png").ndim == 2
+    assert video(ir, vis, "--lossless").code == 0
+    write_png(ir / "f8.png", frames[0][0])
+    assert video(ir, vis, "--lossless", out="rgb.mkv").code == 0
+    first, second = (next(iter(open_clip(tmp_path / name))) for name in ("new/out.mkv", "rgb.mkv"))
+    np.testing.assert_array_equal(first, second)

@@ -1,0 +1,29 @@
+"""Folded networks compute what `running` mode does."""
+
+import jax
+import numpy as np
+import pytest
+
+from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
+
+@pytest.mark.parametrize("reading", ["paper", "released"])
+@pytest.mark.parametrize("share_stages", [True, False])
+def test_folding_changes_nothing(flir_patches, reading, share_stages):
+    config = ModelConfig.preset(reading, channels=4, stages=2, share_stages=share_stages)
+    ir, vis = (side[:1, :20, :23] for side in flir_patches)
+    variables = init_variables(RPFNet(config), jax.random.key(0), ir, vis)
+    rng = np.random.default_rng(0)
+    # Statistics that are not those of a fresh network; variances stay positive.
+    statistics = jax.tree.map(
+        lambda leaf: leaf + (rng.random(leaf.shape, np.float32) - 0.5) / 5, variables["batch_stats"]
+    )
+    variables = {"params": variables["params"], "batch_stats": statistics}
+    expected = jax.jit(lambda v: RPFNet(config).apply(v, ir, vis, norm="running"))(variables)
+    folded_config, folded = fold(config, variables)
+    assert set(folded) == {"params"}
+    result = jax.jit(lambda v: RPFNet(folded_config).apply(v, ir, vis, norm="folded"))(folded)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5)
+    assert np.ptp(expected) > 1e-3
