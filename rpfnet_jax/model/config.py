@@ -9,6 +9,7 @@ from typing import Any, Literal
 Reading = Literal["paper", "released"]
 
 MAX_STAGES = 64
+MAX_CHANNELS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +39,18 @@ class ModelConfig:
     spectral_input: Literal["refined", "raw"] = "refined"
 
     def __post_init__(self) -> None:
-        if self.channels < 4 or self.channels % 4:
-            raise ValueError(f"model.channels must be a positive multiple of 4, got {self.channels}")
+        # Checked, because these values also come from files: as floats or lists they would fail somewhere inside JAX.
+        for name, kind in (("channels", int), ("stages", int), ("share_stages", bool), ("attention", bool)):
+            if type(getattr(self, name)) is not kind:
+                raise ValueError(f"model.{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        if not 4 <= self.channels <= MAX_CHANNELS or self.channels % 4:
+            raise ValueError(
+                f"model.channels must be a positive multiple of 4, at most {MAX_CHANNELS}; got {self.channels}"
+            )
         # Stages are unrolled: an absurd number from a foreign file would compile for ever.
         if not 1 <= self.stages <= MAX_STAGES:
             raise ValueError(f"model.stages must be from 1 to {MAX_STAGES}, got {self.stages}")
-        if self.gate_kernel not in (1, 3):
+        if type(self.gate_kernel) is not int or self.gate_kernel not in (1, 3):
             raise ValueError(f"model.gate_kernel must be 1 or 3, got {self.gate_kernel}")
         if self.merge not in ("sum", "concat"):
             raise ValueError(f"model.merge must be 'sum' or 'concat', got {self.merge!r}")

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.model import ModelConfig, variable_shapes
-from rpfnet_jax.weights.errors import WeightsError
+from rpfnet_jax.weights.errors import WeightsError, listing, one_line
 
 FORMAT = "rpfnet_jax"
 FORMAT_VERSION = "1"
@@ -110,8 +110,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             return tensors, file.metadata() or {}
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    # The others: dtypes that NumPy does not have.
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
 
 
 def parse_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Weights:
@@ -129,9 +130,11 @@ def parse_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str
         defaults = FusionDefaults(**json.loads(metadata["defaults"]))
         training = json.loads(metadata["training"])
         provenance = json.loads(metadata.get("provenance", "{}"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} has unusable metadata: {error}") from error
-    problems = _misfits(tensors, model)
+        if not (isinstance(training, dict) and isinstance(provenance, dict)):
+            raise ValueError("training and provenance must be JSON objects")
+        problems = _misfits(tensors, model)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise WeightsError(f"{path} has unusable metadata: {one_line(error)}") from error
     if problems:
         raise WeightsError(f"{path} does not fit its own model configuration: {'; '.join(problems)}")
     return Weights(model, unflatten_dict(tensors, sep="/"), defaults, training, provenance)
@@ -141,8 +144,9 @@ def _misfits(tensors: dict[str, np.ndarray], model: ModelConfig) -> list[str]:
     """What a file lacks, has too much of, or has in another shape than the network takes."""
     wanted = variable_shapes(model)
     missing, surplus = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    problems = [f"missing {', '.join(missing)}"] if missing else []
-    problems += [f"unknown {', '.join(surplus)}"] if surplus else []
+    problems = [f"missing {listing(missing)}"] if missing else []
+    problems += [f"unknown {listing(surplus)}"] if surplus else []
+    problems += [f"{name} is {value.dtype}" for name, value in tensors.items() if value.dtype != np.float32][:1]
     return problems + [
         f"{name} is {tensors[name].shape} instead of {shape}"
         for name, shape in wanted.items()

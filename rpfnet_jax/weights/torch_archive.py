@@ -1,17 +1,15 @@
 """Reading a file of `torch.save` without torch and without executing anything in it.
 
-Such a file is a zip of one pickle and the raw bytes of each storage. A pickle is a program: it may name any function
-and call it. Here only the instructions that torch's own pickles need are accepted, every name outside a short list is
-refused, and the names on the list stand for inert classes of this file, not for what torch calls by them.
+Such a file is a zip of one pickle and the raw bytes of each storage. The pickle runs on a machine of our own
+(`pickle_machine.py`), where every name outside a short list is refused and the names on the list stand for inert things
+of this file, not for what torch calls by them.
 """
 
 from __future__ import annotations
 
-import collections
-import io
+import dataclasses
 import math
-import pickle
-import pickletools
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,20 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rpfnet_jax.weights.errors import WeightsError
+from rpfnet_jax.weights.errors import WeightsError, listing, one_line
+from rpfnet_jax.weights.pickle_machine import MODULE_CLASS, Function, Module, Named, interpret
 
 # Two hundred times the pickle of the released file.
 _MAX_PICKLE_BYTES = 4 * 1024 * 1024
-_MAX_DEPTH = 32
-_DTYPES: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
-
-_OPCODES = frozenset(
-    """
-    PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE
-    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
-    BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID
-    """.split()  # noqa: SIM905 (a list of 38 lines)
-)
+_MAX_MODULES = 10_000
+_MAX_DIMENSIONS = 8
 
 
 class TorchCheckpoint(NamedTuple):
@@ -61,18 +52,15 @@ def read_torch_archive(path: Path) -> TorchCheckpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(archive, path.stat().st_size)
-            data = archive.read(members["data.pkl"])
-            _check_instructions(data)
-            return _checkpoint(_Reader(data, archive, members).load())
+            storages = _Storages(archive, members)
+            return _checkpoint(interpret(archive.read(members["data.pkl"]), _KNOWN, storages.load))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise WeightsError(f"{path} is a damaged or truncated torch file: {error}") from error
-    except RecursionError:
-        raise WeightsError(f"{path}: its pickle is nested too deeply") from None
-    # Whatever a malformed pickle leads the interpreter and the stand-ins to; none of it is a bug to be traced.
-    except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, LookupError, NotImplementedError) as error:
-        raise WeightsError(f"{path}: its pickle is malformed: {error}") from error
+    except (zipfile.BadZipFile, EOFError, OSError, struct.error) as error:
+        raise WeightsError(f"{path} is a damaged or truncated torch file: {one_line(error)}") from error
+    # Whatever else a malformed file leads zipfile and pickletools to; none of it is a bug to be traced.
+    except (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise WeightsError(f"{path}: its pickle is malformed: {one_line(error)}") from error
 
 
 def _members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipInfo]:
@@ -80,7 +68,13 @@ def _members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipI
     infos = archive.infolist()
     packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
     if packed:
-        raise WeightsError(f"{packed[0]} is compressed, which torch never does; not unpacked, it may be a zip bomb")
+        raise WeightsError(
+            f"{one_line(packed[0])} is compressed, which torch never does; not unpacked, it may be a zip bomb"
+        )
+    if any(info.flag_bits & 1 for info in infos):
+        raise WeightsError("is encrypted, which torch never does")
+    if len({info.filename for info in infos}) < len(infos):
+        raise WeightsError("has two members of one name")
     total = sum(info.file_size for info in infos)
     # Only members that overlap, the other kind of bomb, can add up to more than the file they are in.
     if total > file_size:
@@ -97,49 +91,58 @@ def _members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipI
     return members
 
 
-def _check_instructions(data: bytes) -> None:
-    for opcode, argument, position in pickletools.genops(data):
-        if opcode.name not in _OPCODES:
-            raise WeightsError(f"refused: its pickle uses {opcode.name} (byte {position}), which torch never writes")
-        # The interpreter allocates its memo up to the index asked for.
-        if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > len(data):
-            raise WeightsError(f"refused: its pickle asks for memo slot {argument}")
-
-
-class _Storage(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Storage:
     values: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Tensor:
-    """A tensor; not a bare array, which a pickle could change through `__setstate__`."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, array: np.ndarray):
-        self.array = array
+    array: np.ndarray
 
 
-class _Module:
-    """Stands for an `nn.Module` of any class: keeps its state."""
+class _Storages:
+    """The raw bytes of a zip as arrays, each read once."""
 
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-            raise WeightsError("its pickle has a module with a state that is no dict of names")
-        self.state = state
+    def __init__(self, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]):
+        self._archive, self._members = archive, members
+        self._loaded: dict[str, _Storage] = {}
 
+    def load(self, pid: Any) -> _Storage:
+        """What a persistent id ("storage", type, key, device, count) stands for."""
+        if not (isinstance(pid, tuple) and len(pid) == 5 and isinstance(pid[0], str) and pid[0] == "storage"):
+            raise WeightsError("its pickle refers to something outside that is no storage")
+        _, kind, key, _, count = pid
+        if not (
+            isinstance(kind, Named) and isinstance(kind.value, np.dtype) and type(key) is str and type(count) is int
+        ):
+            raise WeightsError("its pickle refers to a storage of unknown type, name or length")
+        if key not in self._loaded:
+            self._loaded[key] = _Storage(self._read(one_line(key), kind.value))
+        values = self._loaded[key].values
+        if values.dtype != kind.value or values.size != count:
+            raise WeightsError(
+                f"storage data/{one_line(key)} holds {values.size} {values.dtype} values, not {count} {kind.value}"
+            )
+        return self._loaded[key]
 
-class _Dict(collections.OrderedDict):
-    """Stands for OrderedDict; torch hangs `_metadata` on it, which nobody needs."""
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+    def _read(self, key: str, dtype: np.dtype) -> np.ndarray:
+        member = self._members.get(f"data/{key}")
+        if member is None:
+            raise WeightsError(f"storage data/{key} is missing from the zip")
+        raw = self._archive.read(member)
+        if len(raw) % dtype.itemsize:
+            raise WeightsError(f"storage data/{key} has {len(raw)} bytes, no multiple of {dtype.itemsize}")
+        return np.frombuffer(raw, dtype)
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
     if not isinstance(storage, _Storage) or not (isinstance(size, tuple) and isinstance(stride, tuple)):
         raise WeightsError("its pickle builds a tensor from something that is no storage")
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or not all(isinstance(n, int) and 0 <= n < 2**40 for n in numbers):
+    numbers = (offset, *size[:_MAX_DIMENSIONS], *stride[:_MAX_DIMENSIONS])
+    if len(size) != len(stride) or len(size) > _MAX_DIMENSIONS or not all(type(number) is int for number in numbers):
+        raise WeightsError("a tensor has a size or stride that is none")
+    if not all(0 <= number < 2**40 for number in numbers):
         raise WeightsError(f"a tensor has the impossible size {size} or stride {stride}")
     values = storage.values
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -147,17 +150,17 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
     if math.prod(size) and (last >= values.size or math.prod(size) > values.size):
         raise WeightsError(f"a tensor of size {size} does not fit its storage of {values.size} values")
     strides = [step * values.itemsize for step in stride]
-    return _Tensor(np.lib.stride_tricks.as_strided(values[offset:], size, strides).copy())
+    # A view: copies would let a small file ask for any amount of memory.
+    return _Tensor(np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False))
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
-    return data
+def _make_dict(*arguments: Any) -> dict:
+    if arguments:
+        raise WeightsError("its pickle makes a dict from another one, which torch never does")
+    return {}
 
 
-def _ignored(*_: Any) -> None:
-    """Stands for `set`, in which modules keep names of buffers that are not saved."""
-
-
+_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _MODULES = {
     "net": "ResidualBranch FourierUnit ChannelAttention CrossPromotionModule SpatialAttention FusionNetwork "
     "IterationBlock",
@@ -169,92 +172,73 @@ _MODULES = {
     "torch.nn.modules.pooling": "AdaptiveAvgPool2d",
     "torch.nn.parallel.data_parallel": "DataParallel",
 }
+# Of a set modules keep names of buffers that are not saved.
+_SET = Function(lambda *_: None)
 _KNOWN: dict[tuple[str, str], Any] = {
-    **{(module, name): _Module for module, names in _MODULES.items() for name in names.split()},
-    **{("torch", name): type(name, (), {}) for name in _DTYPES},
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("collections", "OrderedDict"): _Dict,
-    ("__builtin__", "set"): _ignored,
-    ("builtins", "set"): _ignored,
+    **{(module, name): MODULE_CLASS for module, names in _MODULES.items() for name in names.split()},
+    **{("torch", name): Named(dtype) for name, dtype in _DTYPES.items()},
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): Function(lambda data, *_: data),
+    ("collections", "OrderedDict"): Function(_make_dict),
+    ("__builtin__", "set"): _SET,
+    ("builtins", "set"): _SET,
 }
-
-
-class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]):
-        super().__init__(io.BytesIO(data))
-        self._archive, self._members = archive, members
-        self._storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = _KNOWN.get((module, name))
-        if known is not None:
-            return known
-        if module.startswith("torch") and name.endswith("Storage"):
-            raise WeightsError(f"has tensors of {module}.{name}; only float32 is read: save it after model.float()")
-        raise WeightsError(
-            f"refused: its pickle refers to {module}.{name}, which is none of the known tensor and module names. If "
-            "you trust the file, load it in torch and save model.state_dict()"
-        )
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[2], str)):
-            raise WeightsError("its pickle refers to something outside that is no storage")
-        _, kind, key, _, count = pid
-        dtype = _DTYPES.get(getattr(kind, "__name__", ""))
-        if dtype is None:
-            raise WeightsError(f"storage {key} has an unknown type")
-        if key not in self._storages:
-            member = self._members.get(f"data/{key}")
-            if member is None:
-                raise WeightsError(f"storage data/{key} is missing from the zip")
-            raw = self._archive.read(member)
-            if len(raw) % dtype.itemsize:
-                raise WeightsError(f"storage data/{key} has {len(raw)} bytes, no multiple of {dtype.itemsize}")
-            self._storages[key] = _Storage(np.frombuffer(raw, dtype))
-        storage = self._storages[key]
-        if storage.values.dtype != dtype or storage.values.size != count:
-            raise WeightsError(
-                f"storage data/{key} holds {storage.values.size} {storage.values.dtype} values, not {count} {dtype}"
-            )
-        return storage
 
 
 def _checkpoint(root: Any) -> TorchCheckpoint:
     candidates = {"": root}
     if isinstance(root, dict) and not any(isinstance(value, _Tensor) for value in root.values()):
         # A training script's own dict: {"model": ..., "optimizer": ..., "epoch": ...}.
-        candidates = {str(key): value for key, value in root.items() if _tensors(value)}
+        candidates = {str(key): value for key, value in root.items() if _has_tensors(value)}
     if len(candidates) != 1:
-        found = ", ".join(candidates) or "none"
+        found = listing(list(candidates)) or "none"
         raise WeightsError(f"needs one module or state dict; sets of tensors found: {found}. Save model.state_dict()")
     (network,) = candidates.values()
     tensors = _tensors(network)
     if not tensors:
         raise WeightsError("holds no tensors")
-    attributes = network.state if isinstance(network, _Module) else {}
-    return TorchCheckpoint(
-        tensors,
-        {name: value for name, value in attributes.items() if isinstance(value, int) and not isinstance(value, bool)},
-    )
+    return TorchCheckpoint(tensors, _attributes(network))
+
+
+def _has_tensors(value: Any) -> bool:
+    if isinstance(value, Module):
+        return True
+    return isinstance(value, dict) and any(isinstance(item, _Tensor) for item in value.values())
 
 
 def _tensors(network: Any) -> dict[str, np.ndarray]:
-    if isinstance(network, _Module):
-        return dict(_walk(network, "", 0))
-    if isinstance(network, dict):
-        return {name: value.array for name, value in network.items() if isinstance(value, _Tensor)}
-    return {}
+    named = dict(_walk(network)) if isinstance(network, Module) else network if isinstance(network, dict) else {}
+    tensors = {name: value.array for name, value in named.items() if isinstance(value, _Tensor)}
+    if not all(isinstance(name, str) for name in tensors):
+        raise WeightsError("has tensors whose names are no text")
+    return tensors
 
 
-def _walk(module: _Module, prefix: str, depth: int) -> Iterator[tuple[str, np.ndarray]]:
-    # A module that contains itself would never end.
-    if depth > _MAX_DEPTH:
-        raise WeightsError(f"its modules are nested more than {_MAX_DEPTH} deep")
-    for group in ("_parameters", "_buffers"):
-        for name, value in module.state.get(group, {}).items():
-            if isinstance(value, _Tensor):
-                yield f"{prefix}{name}", value.array
-    for name, child in module.state.get("_modules", {}).items():
-        if isinstance(child, _Module):
-            yield from _walk(child, f"{prefix}{name}.", depth + 1)
+def _walk(root: Module) -> Iterator[tuple[str, Any]]:
+    """Parameters and buffers of a module and of those inside it, by torch's names."""
+    waiting = [("", root)]
+    # Modules that contain themselves, or each other many times over, would never end.
+    for _ in range(_MAX_MODULES):
+        if not waiting:
+            return
+        prefix, module = waiting.pop()
+        for group in ("_parameters", "_buffers"):
+            yield from ((f"{prefix}{name}", value) for name, value in _part(module, group).items())
+        children = _part(module, "_modules").items()
+        waiting += [(f"{prefix}{name}.", child) for name, child in children if isinstance(child, Module)]
+    raise WeightsError(f"has more than {_MAX_MODULES} modules inside each other")
+
+
+def _part(module: Module, group: str) -> dict:
+    part = (module.state or {}).get(group, {})
+    return part if isinstance(part, dict) else {}
+
+
+def _attributes(network: Any) -> dict[str, int]:
+    if not isinstance(network, Module):
+        return {}
+    inside = _part(network, "_modules")
+    if inside.keys() == {"module"}:
+        # DataParallel around the network.
+        return _attributes(inside["module"]) if inside["module"] is not network else {}
+    return {str(name): value for name, value in (network.state or {}).items() if type(value) is int}

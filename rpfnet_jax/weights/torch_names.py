@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rpfnet_jax.model import ModelConfig, variable_shapes
-from rpfnet_jax.weights.errors import WeightsError
+from rpfnet_jax.weights.errors import WeightsError, listing
 
 _CPM, _RPM, _FDFM = (f"iteration_block.{module}" for module in ("cross_promotion", "residual_branch", "fourier_branch"))
 # Our ConvBlock -> torch's convolution and batch normalisation.
@@ -86,9 +86,9 @@ def from_torch(tensors: Mapping[str, np.ndarray], model: ModelConfig) -> tuple[d
     wanted = {_TORCH_NAMES[path]: path for path in shapes}
     problems = []
     if missing := sorted(wanted.keys() - tensors.keys()):
-        problems.append(f"missing {', '.join(missing)}")
+        problems.append(f"missing {listing(missing)}")
     if unknown := sorted(tensors.keys() - wanted.keys() - set(dropped)):
-        problems.append(f"unknown {', '.join(unknown)}")
+        problems.append(f"unknown {listing(unknown)}")
     for name, path in wanted.items():
         value, shape = tensors.get(name), _torch_shape(path, shapes[path])
         if value is not None and value.shape != shape:
@@ -126,10 +126,11 @@ def _torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _to_ours(path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    # Always a copy: what was read is a view of the file's bytes that can't be written to.
     if path.startswith("batch_stats/"):
         return np.broadcast_to(value, shape).copy()
     # Kernels: (out, in, ...) to (..., in, out).
-    return np.ascontiguousarray(np.moveaxis(value, (1, 0), (-2, -1))) if value.ndim > 1 else value
+    return np.array(np.moveaxis(value, (1, 0), (-2, -1)) if value.ndim > 1 else value, order="C")
 
 
 def _to_torch(path: str, value: np.ndarray) -> np.ndarray:

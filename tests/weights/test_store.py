@@ -69,6 +69,18 @@ def test_a_truncated_file_is_refused(weights, tmp_path):
             },
             "unusable metadata: .*depth",
         ),
+        *(
+            ({"format": "rpfnet_jax", "format_version": "1", "defaults": "{}", "training": "{}", **changed}, "unusable")
+            for changed in (
+                {"model": "[" * 100_000},
+                {"model": '{"channels": 4.0}'},
+                {"model": '{"stages": 3.0}'},
+                {"model": '{"share_stages": []}'},
+                {"model": '{"channels": 4' + "0" * 30 + "}"},
+                {"model": "{}", "training": "[1]"},
+                {"model": "{}", "provenance": "3"},
+            )
+        ),
     ],
 )
 def test_foreign_metadata_are_refused(tmp_path, metadata, message):

@@ -65,6 +65,8 @@ def write_state_dict(path, tensors, **options):
     return write(path, options.pop("wrap", lambda inner: inner)(body), tensors, **options)
 
 
+# (((1,), (1,)), ((1,), (1,))), ... 40 levels in a few hundred bytes.
+NESTED = b"K\x01\x85q\x010" + b"h\x01h\x01\x86q\x010" * 40 + b"h\x01"
 ONE = np.arange(6, dtype=np.float32)
 
 
@@ -128,7 +130,27 @@ def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(
         (b"I1\n", "uses INT "),
         (b"(i" + b"os\nsystem\n", "uses INST "),
         (b"\x82\x01", "uses EXT1 "),
-        (NONE + b"r\xff\xff\xff\x7f", "memo slot 2147483647"),
+        # A memo slot that the standard library would allocate the memory up to.
+        (NONE + b"r\xff\xff\xff\x7f", "holds no tensors"),
+        # What the standard library would hash recursively: a crash, and six hours.
+        (EMPTY_DICT + b")" + b"\x85" * 200_000 + b"K\x01s", "neither names nor small numbers"),
+        (EMPTY_DICT + NESTED + b"K\x01s", "neither names nor small numbers"),
+        # The same in places that could end up in messages.
+        (
+            MARK + text("storage") + name("torch", "FloatStorage") + text("0") + text("cpu") + NESTED + b"tQ",
+            "unknown type, name or length",
+        ),
+        (tensor("0", (1,) * 9, count=6), "size or stride that is none"),
+        # State for things that take none: it would stay beyond this file.
+        (name("torch", "FloatStorage") + b"N}" + text("__name__") + text("LongStorage") + b"s\x86b", "takes none"),
+        (tensor("0", (6,)) + b"N}" + text("array") + text("boom") + b"s\x86b", "takes none"),
+        (name("torch.nn.modules.conv", "Conv2d") + b")\x81}b}b", "takes none"),
+        (name("collections", "OrderedDict") + b"}\x85" + REDUCE, "a dict from another one"),
+        (name("torch._utils", "_rebuild_tensor_v2") + MARK + b"N" * 9 + b"t" + REDUCE, "too many arguments"),
+        (name("torch", "FloatStorage") + b")\x81", "an object that is no module"),
+        (b"\x8a\x09" + b"\xff" * 8 + b"\x7f", "beyond 64 bits"),
+        (text("os\n") + text(".a\nb") + b"\x93", r"os\\n\.\.a\\nb"),
+        (EMPTY_DICT + b"K\x01" + tensor("0", (6,)) + b"s", "names are no text"),
         (tensor("0", (3, 3)), "holds 6 float32 values, not 9"),
         (tensor("0", (3, 3), count=6), "does not fit its storage of 6"),
         (tensor("0", (2, 3), stride=(0, 0), offset=9, count=6), "does not fit"),
@@ -136,7 +158,7 @@ def test_a_pickle_that_calls_something_is_refused_by_name_and_not_run(
         (tensor("0", (-1,), count=6), "impossible size"),
         (tensor("nowhere", (6,)), "storage data/nowhere is missing"),
         (tensor("0", (3,), kind="LongStorage"), "holds|multiple"),
-        (tensor("0", (6,)) + MARK + integer(1) + b"tb", "malformed"),
+        (tensor("0", (6,)) + MARK + integer(1) + b"tb", "takes none"),
         (text("x") + b"Q", "no storage"),
         (name("torch._utils", "_rebuild_tensor_v2") + numbers([1, 2, 3, 4]) + REDUCE, "no storage"),
         (name("torch._utils", "_rebuild_tensor_v2") + b")" + REDUCE, "malformed"),
@@ -157,8 +179,52 @@ def test_malformed_pickles_are_one_clear_error(tmp_path, body, message):
 def test_a_module_that_contains_itself_ends(tmp_path):
     state = EMPTY_DICT + MARK + text("_modules") + EMPTY_DICT + MARK + text("self") + b"h\x00" + SETITEMS + SETITEMS
     body = name("torch.nn.modules.conv", "Conv2d") + b")\x81" + b"q\x00" + state + b"b"
-    with pytest.raises(WeightsError, match="nested more than"):
+    with pytest.raises(WeightsError, match="inside each other"):
         read_torch_archive(write(tmp_path / "loop.pth", body))
+
+
+def module(**parts: bytes) -> bytes:
+    """A module of any class with this state."""
+    state = EMPTY_DICT + MARK + b"".join(text(key) + value for key, value in parts.items()) + SETITEMS
+    return name("torch.nn.modules.conv", "Conv2d") + b")\x81" + state + b"b"
+
+
+def test_modules_inside_each_other_many_times_end(tmp_path):
+    body = module() + b"q\x010"
+    for _ in range(40):
+        twice = EMPTY_DICT + MARK + text("a") + b"h\x01" + text("b") + b"h\x01" + SETITEMS
+        body += module(_modules=twice) + b"q\x010"
+    with pytest.raises(WeightsError, match="inside each other"):
+        read_torch_archive(write(tmp_path / "wide.pth", body + b"h\x01"))
+
+
+def test_a_network_inside_data_parallel_keeps_its_attributes(tmp_path):
+    weight = EMPTY_DICT + MARK + text("weight") + tensor("0", (6,)) + SETITEMS
+    inside = EMPTY_DICT + MARK + text("module") + module(num_iterations=integer(5), _parameters=weight) + SETITEMS
+    checkpoint = read_torch_archive(write(tmp_path / "p.pth", module(_modules=inside), {"0": ONE}))
+    assert checkpoint.attributes == {"num_iterations": 5}
+    assert list(checkpoint.tensors) == ["module.weight"]
+
+
+def test_copies_of_a_storage_cost_nothing(tmp_path):
+    items = {str(index): tensor("0", (6,)) for index in range(50)}
+    tensors = read_torch_archive(write(tmp_path / "views.pth", mapping(items), {"0": ONE})).tensors
+    assert len({value.__array_interface__["data"][0] for value in tensors.values()}) == 1
+    assert not any(value.flags.writeable for value in tensors.values())
+
+
+def test_encrypted_members_and_two_of_one_name_are_refused(tmp_path):
+    path = write(tmp_path / "locked.pth", mapping({}))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="encrypted"):
+        load_weights(path)
+    path = write(tmp_path / "twice.pth", mapping({}), {"0": ONE})
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data/0", b"1234")
+    with pytest.raises(WeightsError, match="two members of one name"):
+        load_weights(path)
 
 
 def test_zip_bombs_are_refused_unread(tmp_path):
