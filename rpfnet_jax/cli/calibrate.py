@@ -18,7 +18,7 @@ from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.experiment import open_patches
 from rpfnet_jax.model import RPFNet
 from rpfnet_jax.training import calibrate
-from rpfnet_jax.weights import load_weights, save_weights
+from rpfnet_jax.weights import check_weights_name, load_weights, save_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.out.suffix != ".safetensors":
-        raise ValueError(f"{options.out}: the name must end in .safetensors")
+    check_weights_name(options.out)
     weights = load_weights(options.weights)
     source = open_patches(find_pairs(options.data), options.patches, options.patch_size, options.seed)
     count = steps_per_epoch(len(source), options.batch_size)

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.weights import load_weights, save_weights, to_torch
+from rpfnet_jax.weights import check_weights_name, load_weights, save_weights, to_torch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.out.suffix != ".safetensors":
-        raise ValueError(f"{options.out}: the name must end in .safetensors")
+    check_weights_name(options.out)
     weights = load_weights(options.weights)
     if options.layout == "torch":
         tensors = to_torch(weights.variables)

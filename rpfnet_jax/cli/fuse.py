@@ -21,7 +21,7 @@ from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.alignment import read_homography
 from rpfnet_jax.data.images import image_size, one_line
 from rpfnet_jax.data.matching import match_pairs
-from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair
+from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, refuse_overwriting
 from rpfnet_jax.data.thermal import ThermalScaling
 from rpfnet_jax.data.writing import SUFFIXES, check_writable, write_picture
 from rpfnet_jax.files import write_atomically
@@ -95,7 +95,9 @@ def run(options: argparse.Namespace) -> None:
     suffixes = {f".{ext.lower().lstrip('.')}" for ext in options.ext} if options.ext else IMAGE_SUFFIXES
     matched = match_pairs(options.ir, options.vis, options.recursive, suffixes)
     targets = {pair.name: options.out / f"{pair.name}{SUFFIXES[options.dtype]}" for pair in matched.pairs}
-    _refuse_inputs(options, matched.pairs, targets.values())
+    refuse_overwriting(matched.pairs, options.out, {target.parent for target in targets.values()})
+    if options.recursive:
+        _refuse_results_as_inputs(options)
     check_writable(options.dtype)
     net = _fuser(options)
     notes = _Notes(options.out / "notes.txt")
@@ -141,17 +143,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _refuse_inputs(options: argparse.Namespace, pairs: Iterable[Pair], targets: Iterable[Path]) -> None:
-    """Raises ValueError when results would lie among the pictures: they have the same names."""
-    sources = {path for pair in pairs for path in (pair.ir, pair.vis)}
-    # Of a symbolic link both: the folder it is in and the one it points to.
-    folders = {path.parent.resolve() for path in sources} | {path.resolve().parent for path in sources}
-    if not folders.isdisjoint({target.parent.resolve() for target in targets}):
-        raise ValueError(f"{options.out} holds pictures to be fused; results of the same name would overwrite them")
-    if options.recursive:
-        for folder in (options.ir, options.vis):
-            if folder.resolve() in options.out.resolve().parents:
-                raise ValueError(f"{options.out} lies in {folder}: with --recursive the results would be inputs, too")
+def _refuse_results_as_inputs(options: argparse.Namespace) -> None:
+    for folder in (options.ir, options.vis):
+        if folder.resolve() in options.out.resolve().parents:
+            raise ValueError(f"{options.out} lies in {folder}: with --recursive the results would be inputs, too")
 
 
 def _make_folder(out: Path) -> None:

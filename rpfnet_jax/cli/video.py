@@ -3,8 +3,7 @@
     rpfnet video --weights=W.safetensors --ir=ir.mp4 --vis=vis.mp4 --out=fused.mp4
 
 A clip is a video file or a folder of numbered pictures. Both must have the same number of frames, rate and size. The
-default is running mode: its brightness does not flicker, because nothing depends on the single frame. Needs the extra
-`video`.
+default is running mode, whose statistics do not depend on the single frame. Needs the extra `video`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rpfnet_jax.data.errors import FileError
 from rpfnet_jax.files import write_atomically
 
 # Far above any infrared camera, and below Pillow's own warning level, so that a decompression bomb
@@ -23,22 +24,8 @@ GrayImage = UInt8[np.ndarray, "h w"]
 ColorImage = UInt8[np.ndarray, "h w 3"]
 
 
-class ImageError(ValueError):
-    """A picture that cannot be read.
-
-    Attributes:
-        path: The file.
-        reason: What is wrong with it, one line.
-    """
-
-    def __init__(self, path: Path, reason: str):
-        # Both values stay in ``args`` so that the error survives pickling between worker processes.
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+class ImageError(FileError):
+    """A picture that cannot be read."""
 
 
 def read_image(path: str | Path) -> GrayImage | ColorImage:

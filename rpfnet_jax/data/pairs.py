@@ -137,10 +137,18 @@ def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     return sizes
 
 
-def refuse_overwriting(pairs: Iterable[Pair], out: Path) -> None:
-    """Raises ValueError when `out` is a folder that some of the pictures are in: results have the same names."""
-    sources = {path.resolve().parent for pair in pairs for path in (pair.ir, pair.vis)}
-    if out.resolve() in sources:
+def refuse_overwriting(pairs: Iterable[Pair], out: Path, folders: Iterable[Path] = ()) -> None:
+    """Raises ValueError when results would lie among the pictures: they have the same names.
+
+    Args:
+        pairs: The pictures.
+        out: The folder of the results.
+        folders: Folders below it that get results, too.
+    """
+    sources = {path for pair in pairs for path in (pair.ir, pair.vis)}
+    # Of a symbolic link both: the folder it is in and the one it points to.
+    taken = {path.parent.resolve() for path in sources} | {path.resolve().parent for path in sources}
+    if not taken.isdisjoint(folder.resolve() for folder in (out, *folders)):
         raise ValueError(f"{out} holds pictures to be fused; results of the same name would overwrite them")
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import UInt8
 
+from rpfnet_jax.data.errors import FileError
 from rpfnet_jax.data.images import ImageError, one_line, read_image
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES
 
@@ -17,22 +18,8 @@ Frame = UInt8[np.ndarray, "h w 3"]
 _NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)", re.DOTALL)
 
 
-class ClipError(ValueError):
-    """A clip that cannot be read or written, or two that do not belong together.
-
-    Attributes:
-        path: The file or folder.
-        reason: What is wrong with it, one line.
-    """
-
-    def __init__(self, path: Path, reason: str):
-        # Both values stay in ``args`` so that the error survives pickling between worker processes.
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+class ClipError(FileError):
+    """A clip that cannot be read or written, or two that do not belong together."""
 
 
 def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:

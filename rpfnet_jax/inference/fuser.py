@@ -49,6 +49,8 @@ class Fuser(PictureFuser):
         self.model = RPFNet(weights.model)
         self.variables = jax.device_put(weights.variables)
         self.on_compile: Callable[[engine.Program], None] | None = None
+        # Not a cached property: a copy made by `using` would fold again.
+        self._folded = functools.cache(functools.partial(_fold, self.config, self.variables))
 
     @property
     def config(self) -> ModelConfig:
@@ -139,7 +141,7 @@ class Fuser(PictureFuser):
         norm: Any = self.defaults.norm
         config, variables = self.config, self.variables
         if norm == "running" and not features:
-            norm, (config, variables) = "folded", self._folded
+            norm, (config, variables) = "folded", self._folded()
         if len(shape) == 4:
             memory.check(config.channels, shape)
         program = engine.Program(config, norm, shape, features)
@@ -151,11 +153,11 @@ class Fuser(PictureFuser):
         function, variables = self._compiled(tuple(ir.shape), features)
         return function(variables, ir, vis_y, jnp.float32(self.defaults.adapt))
 
-    @functools.cached_property
-    def _folded(self) -> tuple[ModelConfig, dict[str, Any]]:
-        """The network with its running statistics folded into the convolutions."""
-        config, variables = fold(self.config, self.variables)
-        return config, jax.device_put(variables)
+
+def _fold(config: ModelConfig, variables: dict[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:
+    """The network with its running statistics folded into the convolutions, on the device."""
+    folded_config, folded = fold(config, variables)
+    return folded_config, jax.device_put(folded)
 
 
 def load(path: str | os.PathLike[str], norm: NormMode | None = None, adapt: float | None = None) -> Fuser:

@@ -41,10 +41,7 @@ class Sources:
 
     def __post_init__(self) -> None:
         if self.ir.shape != self.vis_y.shape:
-            raise ValueError(
-                f"IR is {self.ir.shape[0]}x{self.ir.shape[1]} and VIS is {self.vis_y.shape[0]}x{self.vis_y.shape[1]} "
-                "(height x width); they must be registered and of the same size"
-            )
+            raise ValueError(f"{sizes(self.ir, self.vis_y)}; they must be registered and of the same size")
 
     def padded(self, multiple: int) -> Sources:
         """The same with both luminances extended by reflection to multiples; `restore` cuts the result back.
@@ -69,6 +66,11 @@ class Sources:
                 picture = restore_gray(strip, color_range).reshape(visible.shape)
             restored[rows] = quantised(picture, dtype)
         return restored
+
+
+def sizes(ir: np.ndarray, vis: np.ndarray) -> str:
+    """Both sizes, for messages."""
+    return f"IR is {ir.shape[0]}x{ir.shape[1]} and VIS is {vis.shape[0]}x{vis.shape[1]} (height x width)"
 
 
 def open_sources(ir: Picture, vis: Picture) -> Sources:

@@ -19,7 +19,7 @@ from rpfnet_jax.data.color import to_uint8
 from rpfnet_jax.data.images import read_image, to_gray, write_png
 from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.thermal import ThermalScaling, read_thermal
-from rpfnet_jax.inference.pictures import Sources, gray
+from rpfnet_jax.inference.pictures import Sources, gray, sizes
 
 Note = Callable[[Pair, str], None]
 
@@ -75,10 +75,11 @@ class Preparation:
         return np.where(covered, warped, vis_y).astype(np.float32)
 
     def _resized(self, pair: Pair, ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
-        sizes = f"IR is {ir.shape[0]}x{ir.shape[1]} and VIS is {vis_y.shape[0]}x{vis_y.shape[1]} (height x width)"
         if not same_field_of_view(ir.shape, vis_y.shape):
-            raise ValueError(f"{sizes}: different fields of view; register them (--align=ecc, or a homography file)")
+            raise ValueError(
+                f"{sizes(ir, vis_y)}: different fields of view; register them (--align=ecc, or a homography file)"
+            )
         if not self.resize_ir:
-            raise ValueError(f"{sizes}; --resize-ir scales the infrared picture if both show the same scene")
+            raise ValueError(f"{sizes(ir, vis_y)}; --resize-ir scales the infrared picture if both show the same scene")
         self.note(pair, f"infrared resized from {ir.shape[0]}x{ir.shape[1]}")
         return resize_to(ir, vis_y.shape)

@@ -2,7 +2,15 @@
 
 from rpfnet_jax.weights.errors import WeightsError
 from rpfnet_jax.weights.loading import load_weights
-from rpfnet_jax.weights.store import FusionDefaults, Weights, save_weights
+from rpfnet_jax.weights.store import FusionDefaults, Weights, check_weights_name, save_weights
 from rpfnet_jax.weights.torch_names import to_torch
 
-__all__ = ["FusionDefaults", "Weights", "WeightsError", "load_weights", "save_weights", "to_torch"]
+__all__ = [
+    "FusionDefaults",
+    "Weights",
+    "WeightsError",
+    "check_weights_name",
+    "load_weights",
+    "save_weights",
+    "to_torch",
+]

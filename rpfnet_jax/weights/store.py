@@ -80,6 +80,12 @@ class Weights:
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def check_weights_name(path: Path) -> None:
+    """Raises ValueError when weights could not be found again under this name; to be called before the work."""
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: the name must end in .safetensors")
+
+
 def save_weights(path: str | os.PathLike[str], weights: Weights) -> None:
     """Writes a safetensors file: tensors named by their path (`params/stage/cpm/gate/conv/kernel`), float32.
 

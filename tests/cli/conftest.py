@@ -39,7 +39,7 @@ def rpfnet(capsys) -> Callable[..., Done]:
         try:
             code = main([str(argument) for argument in arguments])
         except KeyboardInterrupt:
-            # It would end the session of the tests.
+            # It would end the run of the tests.
             pytest.fail("Ctrl-C leaves with a traceback")
         return Done(code, *capsys.readouterr())
 

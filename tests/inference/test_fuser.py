@@ -6,7 +6,8 @@ from PIL import Image
 
 import rpfnet_jax
 from rpfnet_jax.data.color import luminance
-from rpfnet_jax.inference import Fuser
+from rpfnet_jax.inference import Fuser, fuser
+from rpfnet_jax.model import fold
 from rpfnet_jax.weights import save_weights
 
 RNG = np.random.default_rng(0)
@@ -124,3 +125,12 @@ def test_batch_statistics_and_an_adapt_without_effect_are_refused(make_weights):
         Fuser(make_weights(), adapt=0.3)
     with pytest.raises(ValueError, match=r"adapt must be in \[0, 1\]"):
         Fuser(make_weights(), norm="adaptive", adapt=1.5)
+
+
+def test_statistics_are_folded_once(make_weights, monkeypatch):
+    folded = []
+    monkeypatch.setattr(fuser, "fold", lambda *network: folded.append(1) or fold(*network))
+    net = Fuser(make_weights())
+    for _ in range(2):
+        net.fuse(IR, RGB, norm="running")
+    assert folded == [1]
