@@ -147,7 +147,9 @@ class StageNorm(nn.Module):
                 a = jnp.asarray(statistics.adapt, x.dtype)
                 mean = a * mean + (1 - a) * self._along(stored_mean.value[row])
                 var = (var + EPSILON) ** a * (self._along(stored_var.value[row]) + EPSILON) ** (1 - a) - EPSILON
-        return (x - mean) * (jax.lax.rsqrt(var + EPSILON) * self._along(scale)) + self._along(bias)
+        # Scale and shift per channel: with x - mean written out, XLA on CPU stores it, a pass over all pixels more.
+        gain = jax.lax.rsqrt(var + EPSILON) * self._along(scale)
+        return x * gain + (self._along(bias) - mean * gain)
 
     def _along(self, values: Array | np.ndarray) -> Array | np.ndarray:
         return along(self.channel_axis, values)
