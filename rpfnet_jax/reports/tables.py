@@ -12,7 +12,17 @@ from tabulate import tabulate
 from rpfnet_jax.metrics import PROTOCOLS, Summary
 
 # Reported beside the paper's six, which reward contrast; the same under both protocols.
-COMPANIONS = {"Qabf": "qabf", "MI": "mi", "AG": "ag", "SSIM": "ssim", "lift": "dark_lift", "keep": "target_keep"}
+COMPANIONS = {
+    "Qabf": "qabf",
+    "MI": "mi",
+    "AG": "ag",
+    "SSIM": "ssim",
+    "MS-SSIM": "ms_ssim",
+    "Nabf": "nabf",
+    "FMI": "fmi",
+    "lift": "dark_lift",
+    "keep": "target_keep",
+}
 
 
 def protocol_table(summary: Mapping[str, Summary], protocol: str) -> str:
@@ -26,7 +36,7 @@ def protocol_table(summary: Mapping[str, Summary], protocol: str) -> str:
 
 
 def companion_table(summary: Mapping[str, Summary]) -> str:
-    """Qabf, MI, AG, SSIM, dark lift and target keep as a Markdown table, with the images each is defined on."""
+    """The `COMPANIONS` as a Markdown table, with the number of images each is defined on."""
     return _table({name: summary[column] for name, column in COMPANIONS.items()}, counts=True)
 
 
@@ -36,7 +46,7 @@ def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) ->
         [
             f"# {title}: {pairs} pairs",
             "",
-            "Mean and population standard deviation over the images. Higher is better, except for lift.",
+            "Mean and population standard deviation over the images. Higher is better, except for Nabf and lift.",
             "",
             "## Protocol `standard` (floating point)",
             "",
