@@ -3,6 +3,7 @@
 The argument order is always fused image, infrared source, visible source.
 """
 
+from rpfnet_jax.metrics.bootstrap import mean_interval
 from rpfnet_jax.metrics.checks import Protocol
 from rpfnet_jax.metrics.edges import nabf, qabf
 from rpfnet_jax.metrics.features import fmi
@@ -11,7 +12,7 @@ from rpfnet_jax.metrics.gradient import average_gradient, spatial_frequency
 from rpfnet_jax.metrics.gray import to_gray8
 from rpfnet_jax.metrics.information import entropy, mutual_information
 from rpfnet_jax.metrics.night import dark_lift, target_keep
-from rpfnet_jax.metrics.sheet import COLUMNS, LOWER_IS_BETTER, PROTOCOLS, measure
+from rpfnet_jax.metrics.sheet import COLUMNS, LOWER_IS_BETTER, PROTOCOLS, columns_of, measure
 from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
 from rpfnet_jax.metrics.structural import MS_SSIM_MIN_SIZE, ms_ssim, ms_ssim_sum, ssim, ssim_sum
 from rpfnet_jax.metrics.summary import Summary, summarise
@@ -25,10 +26,12 @@ __all__ = [
     "Protocol",
     "Summary",
     "average_gradient",
+    "columns_of",
     "correlation_coefficient",
     "dark_lift",
     "entropy",
     "fmi",
+    "mean_interval",
     "measure",
     "ms_ssim",
     "ms_ssim_sum",

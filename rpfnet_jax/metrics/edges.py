@@ -9,7 +9,7 @@ from scipy.ndimage import sobel
 from rpfnet_jax.metrics.checks import Protocol, check_gray8, check_protocol
 
 
-class _Sigmoid(NamedTuple):
+class Sigmoid(NamedTuple):
     height: float
     slope: float
     centre: float
@@ -18,15 +18,15 @@ class _Sigmoid(NamedTuple):
         return self.height / (1 + np.exp(self.slope * (x - self.centre)))
 
 
-_QABF_STRENGTH = _Sigmoid(0.9994, -15.0, 0.5)
-_QABF_ORIENTATION = _Sigmoid(0.9879, -22.0, 0.8)
+QABF_STRENGTH = Sigmoid(0.9994, -15.0, 0.5)
+QABF_ORIENTATION = Sigmoid(0.9879, -22.0, 0.8)
 
-_NABF_STRENGTH = _Sigmoid(0.9999, -19.0, 0.5)
-_NABF_ORIENTATION = _Sigmoid(0.9995, -22.0, 0.5)
+NABF_STRENGTH = Sigmoid(0.9999, -19.0, 0.5)
+NABF_ORIENTATION = Sigmoid(0.9995, -22.0, 0.5)
 # Weight of an edge: strength to this power; of what is weaker than the threshold, a constant.
-_NABF_POWER = 1.5
-_NABF_THRESHOLD = 2.0
-_NABF_LEAST_WEIGHT = 0.001
+NABF_POWER = 1.5
+NABF_THRESHOLD = 2.0
+NABF_LEAST_WEIGHT = 0.001
 
 
 class _Edges(NamedTuple):
@@ -126,7 +126,7 @@ def qabf(
         tie = edges.strength == edges_fused.strength
         ratio = _strength_ratio(edges, edges_fused)
         ratio = np.where(tie, edges.strength if protocol == "paper" else 1.0, ratio)
-        quality = _QABF_STRENGTH(ratio) * _QABF_ORIENTATION(1 - _turn(edges, edges_fused))
+        quality = QABF_STRENGTH(ratio) * QABF_ORIENTATION(1 - _turn(edges, edges_fused))
         kept += np.sum(quality * edges.strength)
         total += np.sum(edges.strength)
     return float(kept / total) if total > 0 else 0.0
@@ -166,9 +166,9 @@ def nabf(
     for source in sources:
         alignment = np.abs(_turn(source, edges_fused) - 1)
         ratio = _strength_ratio(source, edges_fused)
-        quality = np.sqrt(_NABF_STRENGTH(ratio) * _NABF_ORIENTATION(alignment))
+        quality = np.sqrt(NABF_STRENGTH(ratio) * NABF_ORIENTATION(alignment))
         strength = source.strength / 8
-        weight = np.where(strength >= _NABF_THRESHOLD, strength**_NABF_POWER, _NABF_LEAST_WEIGHT)
+        weight = np.where(strength >= NABF_THRESHOLD, strength**NABF_POWER, NABF_LEAST_WEIGHT)
         lost += np.sum(((1 - quality) * weight)[new])
         total += np.sum(weight)
     return float(lost / total)

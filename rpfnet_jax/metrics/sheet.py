@@ -74,6 +74,16 @@ LOWER_IS_BETTER = frozenset({"nabf", "dark_lift"})
 """The columns of which less is better; of all others more is."""
 
 
+def columns_of(protocol: str) -> tuple[str, ...]:
+    """The columns of `measure` that belong into a table of one protocol, those that know no protocol included.
+
+    Args:
+        protocol: "standard", "paper" or "both".
+    """
+    other = {"standard": "_paper", "paper": "_standard", "both": None}[protocol]
+    return tuple(column for column in COLUMNS if other is None or not column.endswith(other))
+
+
 def measure(
     fused: Shaped[np.ndarray, "..."],
     ir: Shaped[np.ndarray, "..."],

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from tabulate import tabulate
 
-from rpfnet_jax.metrics import PROTOCOLS, Summary
+from rpfnet_jax.metrics import LOWER_IS_BETTER, PROTOCOLS, Summary, mean_interval, summarise
 
 # Reported beside the paper's six, which reward contrast; the same under both protocols.
 COMPANIONS = {
@@ -81,6 +81,22 @@ def comparison_table(
     for name, summary in methods.items():
         rows.append([name, *(f"{summary[column].mean:.3f} ± {summary[column].std:.3f}" for column in columns.values())])
     return tabulate(rows, headers=["", *columns], tablefmt="github", disable_numparse=True)
+
+
+def summary_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """One line per column as a Markdown table: mean, deviation, bootstrap interval of the mean, number of images.
+
+    Args:
+        rows: image name -> row of values, as for `metrics_csv`.
+    """
+    lines = []
+    for column, value in summarise(rows.values()).items():
+        low, high = mean_interval([row[column] for row in rows.values()])
+        name = f"{column} (lower is better)" if column in LOWER_IS_BETTER else column
+        interval = f"{low:.4f} to {high:.4f}"
+        lines.append([name, f"{value.mean:.4f}", f"{value.std:.4f}", interval, str(value.count)])
+    headers = ["metric", "mean", "std", "95 % interval of the mean", "images"]
+    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:
