@@ -3,7 +3,8 @@
     rpfnet metrics --fused=fused/ --ir=ir/ --vis=vis/ --csv=metrics.csv
 
 The three folders hold files of the same stem; extensions may differ. Colour pictures are scored on their grey
-conversion. Nothing is resized: pictures of different size, unreadable or missing ones are named, and nothing is measured.
+conversion. Nothing is resized: where pictures differ in size, can't be read or are missing, all of them are named and
+nothing is measured.
 """
 
 from __future__ import annotations

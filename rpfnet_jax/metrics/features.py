@@ -62,7 +62,9 @@ def fmi(
     - The value of a window is 2·(H(p) + H(q) - H(joint)) / (H(p) + H(q)); 1 where the two windows are equal,
       else 0 if both entropies are 0.
 
-    The result is the mean over all windows inside the image.
+    The result is the mean over all windows inside the image. As the pixels are numbered, turning or mirroring the
+    three images changes it, by some 0.1 %. What many papers print as FMI_pixel is the same code on horizontal
+    gradients, its default, and about twice as high.
 
     Args:
         fused: uint8 (h, w), at least 3 x 3.
