@@ -3,9 +3,9 @@
     python benchmarks/metrics.py --data=DIR
 
 DIR holds the MSRS test pairs (ir/ and vis/); the first 40 are fused by their average. The reference computes both
-protocols of VIFp and VIFF, and Qabf, picture by picture; the twin the same (and Nabf, which comes with Qabf) in batches.
-Compiling is timed apart. Before it is timed, the twin must agree with the reference to 1e-4. The last line is `ratio R`: time
-of the reference over time of the twin.
+protocols of VIFp and VIFF, and Qabf, picture by picture; the twin the same (and Nabf, which comes with Qabf) in
+batches. Compiling is timed apart. Before it is timed, the twin must agree with the reference to 1e-4. The last line is
+`ratio R`: time of the reference over time of the twin.
 """
 
 import argparse
@@ -79,10 +79,9 @@ def main() -> None:
             start = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - start)
+    print(f"{len(fused)} pictures of {fused.shape[2]}x{fused.shape[1]}")
     for name, values in seconds.items():
-        print(
-            f"{name}: {1e3 * min(values) / len(fused):.1f} ms per picture ({len(fused)} of {fused.shape[2]}x{fused.shape[1]})"
-        )
+        print(f"{name}: {1e3 * min(values) / len(fused):.1f} ms per picture")
     print(f"ratio {min(seconds['reference']) / min(seconds['twin']):.2f}")
 
 

@@ -9,7 +9,7 @@ _RESAMPLES = 5000
 _AT_ONCE = 1000
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean (Efron 1979): 5000 sets of the same size drawn with replacement.
 
     Args:

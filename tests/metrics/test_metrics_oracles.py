@@ -97,7 +97,8 @@ def test_ms_ssim_is_that_of_sewar_scale_by_scale():
         # sewar's own pyramid starts its blocks half a pixel earlier.
         similarity, structure = full_ref.ssim(x, y, ws=11, MAX=255, fltr_specs=window)
         expected *= (similarity if scale == 4 else structure) ** weight
-        x, y = (image.reshape(len(image) // 2, 2, -1, 2).mean(axis=(1, 3)) for image in (x, y))
+        if scale < 4:
+            x, y = (image.reshape(len(image) // 2, 2, -1, 2).mean(axis=(1, 3)) for image in (x, y))
     assert metrics.ms_ssim(a, b) == pytest.approx(expected, rel=1e-10)
 
 

@@ -45,8 +45,10 @@ def fidelity(
     Returns:
         The columns `viff_standard`, `viff_paper`, `vifp_standard` and `vifp_paper` of `measure`.
     """
-    seen = {(side, protocol): [0.0, 0.0] for side in "iv" for protocol in ("standard", "paper")}
-    viff = {"standard": 0.0, "paper": 0.0}
+    protocols, nothing = ("standard", "paper"), jnp.zeros(len(fused))
+    seen = {(side, protocol): nothing for side in "iv" for protocol in protocols}
+    available = dict(seen)
+    viff = dict.fromkeys(protocols, nothing)
     for scale, (images, taps) in enumerate(_scales({"f": fused, "i": ir, "v": vis})):
         found = moments(images, _PAIRS, taps)
         # Of the `paper` protocol only the finest scale differs.
@@ -54,14 +56,15 @@ def fidelity(
         for protocol, used in (("standard", found), ("paper", saturated)):
             for side in "iv":
                 channel = _channel(used, side, TINY)
-                seen[side, protocol][0] += total(channel.seen_in_fused(VIFP_NOISE))
-                seen[side, protocol][1] += total(channel.seen_in_source(VIFP_NOISE))
+                seen[side, protocol] += total(channel.seen_in_fused(VIFP_NOISE))
+                available[side, protocol] += total(channel.seen_in_source(VIFP_NOISE))
         for protocol, unit in (("standard", 1.0), ("paper", 255.0**2)):
             if VIFF_SCALE_WEIGHTS[scale]:
                 viff[protocol] += float(VIFF_SCALE_WEIGHTS[scale]) * _viff_ratio(found, unit)
     columns = {f"viff_{protocol}": value for protocol, value in viff.items()}
-    for protocol in ("standard", "paper"):
-        columns[f"vifp_{protocol}"] = sum(_ratio(*seen[side, protocol]) for side in "iv")
+    for protocol in protocols:
+        from_ir, from_vis = (_ratio(seen[side, protocol], available[side, protocol]) for side in "iv")
+        columns[f"vifp_{protocol}"] = from_ir + from_vis
     return columns
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import jax
-from jaxtyping import Array, Float32, UInt8
+import numpy as np
+from jaxtyping import Array, Float32, Shaped, UInt8
 
 from rpfnet_jax.metrics.batched.edges import edges
 from rpfnet_jax.metrics.batched.fidelity import fidelity
@@ -16,8 +17,11 @@ COLUMNS = tuple(column for column in REFERENCE_COLUMNS if column != "fmi")
 """The columns of `measure_batch`, in order."""
 
 
+Batch = Array | np.ndarray
+
+
 def measure_batch(
-    fused: UInt8[Array, "b h w"], ir: UInt8[Array, "b h w"], vis: UInt8[Array, "b h w"]
+    fused: Shaped[Batch, "..."], ir: Shaped[Batch, "..."], vis: Shaped[Batch, "..."]
 ) -> dict[str, Float32[Array, " b"]]:
     """Computes what `rpfnet_jax.metrics.measure` does, of all images of a batch, in float32 and compiled.
 

@@ -44,7 +44,7 @@ def histograms(
     ]
     return {
         "en": entropy,
-        "mi": sum(mutual),
+        "mi": mutual[0] + mutual[1],
         "dark_lift": _dark_lift(fused, ir, vis),
         "target_keep": _target_keep(fused, ir, vis, of_ir),
     }

@@ -20,8 +20,8 @@ def structure(
     """The columns `ssim` and `ms_ssim` of `measure`; the latter is NaN below 161 x 161 pixels."""
     images = {name: image.astype(jnp.float32) for name, image in (("f", fused), ("i", ir), ("v", vis))}
     sample = WINDOW**2 / (WINDOW**2 - 1)
-    terms = _terms(images, [1 / WINDOW] * WINDOW, sample)
-    columns = {"ssim": sum(average(luminance * structure) for luminance, structure in terms)}
+    ssim = [average(luminance * structure) for luminance, structure in _terms(images, [1 / WINDOW] * WINDOW, sample)]
+    columns = {"ssim": ssim[0] + ssim[1]}
 
     products = [jnp.ones(len(fused)) for _ in _SIDES]
     if min(fused.shape[1:]) < MS_SSIM_MIN_SIZE:
@@ -33,7 +33,7 @@ def structure(
         for side, (luminance, structure) in enumerate(_terms(images, GAUSSIAN.tolist(), 1.0)):
             mean = average(luminance * structure if coarsest else structure)
             products[side] *= jnp.maximum(mean, 0.0) ** weight
-    return columns | {"ms_ssim": sum(products)}
+    return columns | {"ms_ssim": products[0] + products[1]}
 
 
 def _terms(images: dict[str, Array], taps: Sequence[float], sample: float) -> list[tuple[Array, Array]]:
