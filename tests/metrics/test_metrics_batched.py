@@ -27,12 +27,13 @@ def compare(fused, ir, vis, rel=1e-4):
 def test_photographs(shared_dir, part):
     pairs = find_pairs(shared_dir / "data" / part)
     # Large enough for MS-SSIM, and of one size: each would be compiled.
-    ir, vis = (read_gray(path)[:240, :250] for path in (pairs[-1].ir, pairs[-1].vis))
+    ir, vis = (read_gray(path)[:176, :200] for path in (pairs[-1].ir, pairs[-1].vis))
     sources = [image.astype(np.float32) / 255 for image in (ir, vis)]
     fused = [np.rint(255 * method(*sources)).astype(np.uint8) for method in BASELINES.values()]
     compare(np.stack(fused), *(np.stack([image] * len(fused)) for image in (ir, vis)))
 
 
+@pytest.mark.usefixtures("cheap_compilation")
 def test_flat_and_extreme_pictures():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 60), np.uint8)
@@ -45,6 +46,7 @@ def test_flat_and_extreme_pictures():
     compare(fused, ir, vis)
 
 
+@pytest.mark.usefixtures("cheap_compilation")
 def test_a_batch_is_its_images():
     fused, ir, vis = np.random.default_rng(1).integers(0, 256, (3, 7, 48, 60), np.uint8)
     together = batched.measure_batch(fused, ir, vis)

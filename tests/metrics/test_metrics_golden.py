@@ -68,6 +68,7 @@ BATCHED = {
 }
 
 
+@pytest.mark.usefixtures("cheap_compilation")
 def test_batched_twin_reproduces_the_sheet(rows):
     same_size = [row for row in rows if row[1].shape == rows[0][1].shape]
     assert len(same_size) >= 3
