@@ -9,6 +9,7 @@ from rpfnet_jax.reports.tables import (
     metrics_csv,
     protocol_table,
     read_metrics_csv,
+    summary_table,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "protocol_table",
     "read_metrics_csv",
     "spread_figure",
+    "summary_table",
 ]
