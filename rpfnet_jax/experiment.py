@@ -138,7 +138,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
 def untrained(config: ConfigDict) -> Weights:
     """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
-    state = create_state(make_networks(model), optimizer, config.seed)
+    state = create_state(make_networks(model, loss_config(config).auxiliary), optimizer, config.seed)
     return Weights(model, state.variables(), FusionDefaults(**config.fusion))
 
 

@@ -99,7 +99,7 @@ def train(
         NonFiniteError: a loss term or gradient is NaN or infinite; the last good checkpoint is kept.
         CheckpointError: `workdir` holds checkpoints of another configuration.
     """
-    networks = make_networks(plan.model)
+    networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
     train_step = make_train_step(networks, plan.losses, optimizer)
     panels = make_panels(networks, plan.losses)
