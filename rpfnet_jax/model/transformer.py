@@ -27,7 +27,7 @@ class TransformerBlock(nn.Module):
     The paper names the block without describing it; this is the usual one of image fusion (Swin, as in SwinFusion):
     softmax attention in windows of `WINDOW` pixels with a learned bias for each relative position, windows shifted by
     half in every second stage so that their borders move, an MLP of four times the width with GELU. At 32 channels it
-    has 13,122 parameters, the FDFM 13,536. LayerNorm sees one pixel at a time: every norm mode computes the same here.
+    has 13,154 parameters, the FDFM 13,536. LayerNorm sees one pixel at a time: every norm mode computes the same here.
     """
 
     config: ModelConfig
@@ -45,7 +45,7 @@ class TransformerBlock(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention among the pixels of each window; heads of 16 channels, one head where C < 32."""
+    """Multi-head self-attention among the pixels of each window; see `head_count`."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], shift: int = 0) -> Float[Array, "b h w c"]:
@@ -56,8 +56,7 @@ class WindowAttention(nn.Module):
             shift: pixels by which the windows begin above and left of the picture.
         """
         height, width, channels = x.shape[1:]
-        heads = channels // _HEAD_WIDTH if channels % _HEAD_WIDTH == 0 else 1
-        tokens = WINDOW * WINDOW
+        heads, tokens = head_count(channels), WINDOW * WINDOW
         bias = self.param("position_bias", nn.initializers.truncated_normal(0.02), (heads, (2 * WINDOW - 1) ** 2))
         scores_bias = bias[:, _relative_positions()]
 
@@ -75,6 +74,11 @@ class WindowAttention(nn.Module):
         mixed = mixed.reshape(-1, rows, columns, WINDOW, WINDOW, channels)
         picture = jnp.moveaxis(mixed, 3, 2).reshape(padded.shape[0], rows * WINDOW, columns * WINDOW, channels)
         return dense(channels, channels, "out")(picture[:, shift : shift + height, shift : shift + width])
+
+
+def head_count(channels: int) -> int:
+    """Heads of the attention: one for each 16 channels, or one in all where that does not come out even."""
+    return channels // _HEAD_WIDTH if channels % _HEAD_WIDTH == 0 else 1
 
 
 def dense(features: int, fan_in: int, name: str) -> nn.Dense:
