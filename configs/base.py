@@ -54,6 +54,8 @@ def get_config() -> ConfigDict:
     config.data.root = "data"  # A folder, or "synthetic": the embedded scenes.
     config.data.train = "train"  # Subfolders of the root; without them the root itself is split.
     config.data.validation = "val"
+    config.data.sets = placeholder(tuple)  # Subfolders of the root, each laid out like one, to be joined; None: itself.
+    config.data.functional = placeholder(str)  # The side that PET or SPECT plays beside MRI: "vis" (None), "ir".
     config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split; at least one pair.
     config.data.patches = 3383
     config.data.patch_size = 128
@@ -70,6 +72,7 @@ def get_config() -> ConfigDict:
     config.validation = ConfigDict()
     config.validation.every_epochs = 10  # 0: only at the end.
     config.validation.pairs = 8  # How many of the validation pairs are fused during training; 0: all.
+    config.validation.final_pairs = 0  # How many are fused and measured at the end; 0: all.
     config.validation.monitor = "vifp_standard"  # Decides which checkpoint is best; more is better.
 
     config.log = ConfigDict()
