@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rpfnet_jax.data.pairs import Pair, PairError, find_pairs, join_sets
+from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs, join_sets
 from rpfnet_jax.data.synthetic import write_scenes
 
 SYNTHETIC = "synthetic"
@@ -71,7 +71,7 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
 
 
 def _open_set(root: Path, data: ConfigDict, seed: int) -> TrainingSets:
-    functional = data.functional or "vis"
+    functional: Role = data.functional or "vis"
     if not root.is_dir():
         raise PairError(f"{root}: there is no such folder")
     if (root / data.train).is_dir():

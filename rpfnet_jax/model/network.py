@@ -50,9 +50,9 @@ class Stage(nn.Module):
         self, residual: Float[Array, "b h w c"] | None, fusion: Float[Array, "b h w c"], statistics: Statistics
     ) -> StageFeatures:
         config = self.config
-        if config.cpm:
+        if config.cpm and residual is not None:
             residual, fusion = CPM(config, name="cpm")(residual, fusion, statistics)
-        prior = RPM(config, name="rpm")(residual, statistics) if config.residual_prior else None
+        prior = None if residual is None else RPM(config, name="rpm")(residual, statistics)
         if config.fusion_block == "fdfm":
             fused = FDFM(config, name="fdfm")(fusion, statistics)
         else:
