@@ -15,7 +15,7 @@ from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.data.images import write_png
 from rpfnet_jax.data.pairs import Pair, find_pairs
 from rpfnet_jax.data.sets import open_training_sets
-from rpfnet_jax.experiment import evaluate, make_contact_sheet, untrained
+from rpfnet_jax.experiment import evaluate, make_contact_sheet, trained_role, untrained
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.weights import Weights, load_weights
 
@@ -23,7 +23,9 @@ UNTRAINED = "untrained"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors or .pth file, or 'untrained': the config's zero point.")
-_DATA = flags.DEFINE_string("data", None, "Folder of pairs ({ir,vis}); default: the config's validation pairs.")
+_DATA = flags.DEFINE_string(
+    "data", None, "Folder of pairs ({ir,vis}, {mri,pet}); default: the config's validation pairs."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder for pictures and tables; default: fused/ beside the weights.")
 _NORM = flags.DEFINE_enum("norm", None, ["image", "running", "adaptive"], "Norm mode instead of the weights' own.")
 _RANGE = flags.DEFINE_enum(
@@ -45,7 +47,7 @@ def main(arguments: list[str]) -> None:
         weights = untrained(config) if _WEIGHTS.value == UNTRAINED else load_weights(path)
         defaults = weights.defaults.override(_NORM.value, _ADAPT.value, _RANGE.value)
         net = Fuser(dataclasses.replace(weights, defaults=defaults))
-        pairs = find_pairs(Path(_DATA.value).expanduser()) if _DATA.value else _validation_pairs(config, weights, out)
+        pairs = _pairs_of(_DATA.value, weights) if _DATA.value else _validation_pairs(config, weights, out)
         evaluate(net, pairs, out, f"{path.name} on {_DATA.value or config.data.root}")
         write_png(out / "contact_sheet.png", make_contact_sheet(pairs, out))
     except (OSError, ValueError) as error:
@@ -54,10 +56,15 @@ def main(arguments: list[str]) -> None:
     print(f"pictures and tables: {out}")
 
 
+def _pairs_of(folder: str, weights: Weights) -> list[Pair]:
+    return find_pairs(Path(folder).expanduser(), trained_role(weights))
+
+
 def _validation_pairs(config: ConfigDict, weights: Weights, workdir: Path) -> list[Pair]:
     if trained := weights.training:
         # The pairs that this very training held out, whatever the configuration says now.
         config.seed, config.data.holdout = trained["seed"], trained["data"]["holdout"]
+        config.data.functional = trained_role(weights)
     return open_training_sets(config.data, workdir, config.seed).validation
 
 

@@ -30,16 +30,22 @@ def get_config() -> ConfigDict:
     config.model.attention = placeholder(bool)  # Eq. 3: True (paper), False (released).
     config.model.merge = placeholder(str)  # Eq. 3: "sum" (paper), "concat" (released).
     config.model.spectral_input = placeholder(str)  # Eq. 4: "refined" (paper), "raw" (released).
+    config.model.fusion_block = placeholder(str)  # "fdfm" (both readings), "transformer": that in its place.
+    config.model.cpm = placeholder(bool)  # True (both readings), False: no exchange between the branches.
+    config.model.residual_prior = placeholder(bool)  # True (both); False: no residual branch; cpm, auxiliary: False.
 
     config.loss = ConfigDict()
     config.loss.reading = placeholder(str)  # None: that of the model.
     config.loss.lambda1 = 0.3  # Eq. 6.
-    config.loss.lambda2 = 5.0  # Eq. 8.
+    config.loss.lambda2 = 5.0  # Eq. 8; 0: no L_s at all.
     config.loss.epsilon = placeholder(float)  # Eq. 10: 1e-9 (paper), 1e-10 (released).
     config.loss.scope = placeholder(str)  # Masks and norms over each "image" (paper) or the "batch" (released).
     config.loss.saliency = placeholder(str)  # Eq. 6-7: "rms" (paper), "mse" (released).
     config.loss.weight_signs = placeholder(str)  # Eq. 9: "plus" (both readings), "printed" (the paper's erratum).
-    config.loss.negatives = placeholder(str)  # Eq. 12: "released" (both readings), "printed" (the paper's erratum).
+    config.loss.negatives = placeholder(str)  # Eq. 12: "released" (both), "printed" (an erratum), "none": D_pos alone.
+    config.loss.domain = placeholder(str)  # Eq. 11: l1 in the "frequency" (both readings) or "spatial" domain.
+    config.loss.adaptive_weights = placeholder(bool)  # Eq. 9: True (both); False: w = w~ = 1, with negatives "none".
+    config.loss.auxiliary = placeholder(bool)  # Eq. 5: True (both readings), False: no L_SS, no auxiliary decoder.
     config.loss.ssim_window = placeholder(int)  # Eq. 13: 11 (paper), 3 (released).
     config.loss.ssim_padding = placeholder(str)  # Eq. 13: "valid" (paper), "reflect" (released).
     config.loss.ssim_loss = placeholder(str)  # Eq. 13: "one_minus" (paper), "half_clipped" (released).
@@ -48,6 +54,8 @@ def get_config() -> ConfigDict:
     config.data.root = "data"  # A folder, or "synthetic": the embedded scenes.
     config.data.train = "train"  # Subfolders of the root; without them the root itself is split.
     config.data.validation = "val"
+    config.data.sets = placeholder(tuple)  # Subfolders of the root, each laid out like one, to be joined; None: itself.
+    config.data.functional = placeholder(str)  # The side that PET or SPECT plays beside MRI: "vis" (None), "ir".
     config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split; at least one pair.
     config.data.patches = 3383
     config.data.patch_size = 128
@@ -64,6 +72,7 @@ def get_config() -> ConfigDict:
     config.validation = ConfigDict()
     config.validation.every_epochs = 10  # 0: only at the end.
     config.validation.pairs = 8  # How many of the validation pairs are fused during training; 0: all.
+    config.validation.final_pairs = 0  # How many are fused and measured at the end; 0: all.
     config.validation.monitor = "vifp_standard"  # Decides which checkpoint is best; more is better.
 
     config.log = ConfigDict()

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource, steps_per_epoch
-from rpfnet_jax.data.pairs import Pair, PairError, check_pairs, refuse_overwriting
+from rpfnet_jax.data.pairs import Pair, PairError, Role, check_pairs, refuse_overwriting
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import open_training_sets
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference import Fuser, PictureFuser
+from rpfnet_jax.inference import Fuser, PictureFuser, open_pair
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
@@ -57,12 +57,14 @@ class Trained(NamedTuple):
     Attributes:
         finished: False when Ctrl-C or SIGTERM stopped the run; the same call continues it.
         steps: updates made so far.
+        seconds: what the updates of this call took, compilation among them.
         weights: the file with the last step's weights; None when not finished.
         evaluation: metrics of the validation pairs at the end; None when not finished.
     """
 
     finished: bool
     steps: int
+    seconds: float
     weights: Path | None = None
     evaluation: Evaluation | None = None
 
@@ -93,7 +95,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
     check_measurable(sets.validation)
     source = make_patch_source(config, sets.train)
     monitored = sets.validation[: config.validation.pairs or None]
-    record = config.to_dict()
+    # As it will be read back from a file: a tuple is a list there.
+    record = json.loads(config.to_json())
 
     def validate(variables: dict[str, Any]) -> dict[str, float]:
         net = Fuser(Weights(model, variables, defaults))
@@ -124,22 +127,28 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
     write_config()
     steps = int(result.state.step)
     if not result.finished:
-        return Trained(False, steps)
+        return Trained(False, steps, result.seconds)
 
     weights = workdir / "weights.safetensors"
     last = Weights(model, result.state.variables(), defaults, record)
     save_weights(weights, last)
     save_weights(workdir / "weights-best.safetensors", Weights(model, result.best, defaults, record))
-    evaluation = evaluate(Fuser(last), sets.validation, workdir / "validation", f"{config.name}, validation")
-    write_png(workdir / "contact_sheet.png", make_contact_sheet(sets.validation, workdir / "validation"))
-    return Trained(True, steps, weights, evaluation)
+    measured = sets.validation[: config.validation.final_pairs or None]
+    evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
+    write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
+    return Trained(True, steps, result.seconds, weights, evaluation)
 
 
 def untrained(config: ConfigDict) -> Weights:
     """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
-    state = create_state(make_networks(model), optimizer, config.seed)
+    state = create_state(make_networks(model, loss_config(config).auxiliary), optimizer, config.seed)
     return Weights(model, state.variables(), FusionDefaults(**config.fusion))
+
+
+def trained_role(weights: Weights) -> Role:
+    """The side that functional pictures (PET, SPECT) played in the training of these weights; `vis` where unknown."""
+    return weights.training.get("data", {}).get("functional") or "vis"
 
 
 def model_config(config: ConfigDict) -> ModelConfig:
@@ -210,7 +219,7 @@ def evaluate_pairs(
         refuse_overwriting(pairs, out)
     # By size, so that each is compiled once and pictures of one size can share a batch.
     order = sorted(range(len(pairs)), key=lambda index: sizes[index])
-    results = net.fuse_many([(pairs[index].ir, pairs[index].vis) for index in order])
+    results = net.fuse_many([pairs[index] for index in order], open_pair)
     rows = {}
     for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
         pair = pairs[order[result.index]]

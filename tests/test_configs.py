@@ -1,11 +1,14 @@
 """Every configuration builds, and says what it costs."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
 import pytest
 
 from rpfnet_jax.experiment import loss_config, model_config, optimizer_config
+from rpfnet_jax.losses import LossConfig
+from rpfnet_jax.model import ModelConfig
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__")
 
@@ -35,6 +38,39 @@ def test_flir_is_the_papers_recipe():
     model, loss = model_config(config), loss_config(config)
     assert (model.channels, model.stages, model.gate_kernel, model.merge) == (32, 3, 3, "sum")
     assert (loss.lambda1, loss.lambda2, loss.scope, loss.ssim_window) == (0.3, 5.0, "image", 11)
+
+
+@pytest.mark.parametrize("config_class", [ModelConfig, LossConfig])
+def test_every_choice_is_a_field_of_the_configurations(config_class):
+    section = get("base").get_config()["model" if config_class is ModelConfig else "loss"]
+    assert set(section) == {"reading", *(field.name for field in dataclasses.fields(config_class))}
+
+
+@pytest.mark.parametrize("reading", ["paper", "released"])
+def test_no_preset_leaves_anything_out(reading):
+    config = get("base").get_config()
+    config.model.reading = reading
+    model, loss = model_config(config), loss_config(config)
+    assert (model.fusion_block, model.cpm, model.residual_prior) == ("fdfm", True, True)
+    assert (loss.domain, loss.adaptive_weights, loss.auxiliary, loss.negatives) == ("frequency", True, True, "released")
+
+
+def test_fields_of_the_ablations_reach_network_and_objective():
+    config = get("base").get_config()
+    fields = {"model.cpm": False, "model.fusion_block": "transformer", "loss.domain": "spatial"}
+    config.update_from_flattened_dict({**fields, "loss.negatives": "none", "loss.adaptive_weights": False})
+    assert model_config(config) == ModelConfig(cpm=False, fusion_block="transformer")
+    assert loss_config(config) == LossConfig(domain="spatial", negatives="none", adaptive_weights=False)
+
+
+def test_medical_is_the_papers_recipe_on_both_sets():
+    config, flir = get("medical").get_config(), get("flir").get_config()
+    assert config.data.sets == ("mri-pet", "mri-spect")
+    assert config.data.functional == "vis"
+    for name in ("batch_size", "epochs", "learning_rate", "model", "loss", "schedule"):
+        assert config[name] == flir[name]
+    # What the test pairs say must select nothing.
+    assert config.validation.every_epochs == 0
 
 
 def test_reading_of_the_model_is_that_of_the_loss_unless_said_otherwise():

@@ -1,28 +1,35 @@
-"""Finding and checking the infrared/visible pairs of a data set on disk."""
+"""Finding and checking the pairs of a data set on disk: infrared and visible, or two medical modalities."""
 
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from rpfnet_jax.data.images import ImageError, read_image
 
 IR_FOLDERS = ("ir", "inf", "infrared")
 VIS_FOLDERS = ("vis", "vi", "visible")
+# Medical pairs: what shows structure in grey, and what shows function in false colours.
+ANATOMICAL_FOLDERS = ("mri",)
+FUNCTIONAL_FOLDERS = ("pet", "spect")
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
+
+Role = Literal["ir", "vis"]
 
 _FLAT_NAME = re.compile(r"(ir|vis)([0-9]+)", re.IGNORECASE)
 _LISTED = 20
 _LAYOUTS = (
     "Accepted layouts: <root>/<infrared folder>/<name>.<ext> with <root>/<visible folder>/<name>.<ext>, the "
     f"same <name> on both sides, infrared folder one of {', '.join(IR_FOLDERS)}, visible folder one of "
-    f"{', '.join(VIS_FOLDERS)}; or IR<number>.<ext> with VIS<number>.<ext> in one folder. Case "
-    "of folders and of IR/VIS don't matter, extensions may differ."
+    f"{', '.join(VIS_FOLDERS)}; the same with {', '.join(ANATOMICAL_FOLDERS)} for the infrared and "
+    f"{' or '.join(FUNCTIONAL_FOLDERS)} for the visible folder; or IR<number>.<ext> with VIS<number>.<ext> in one "
+    "folder. Case of folders and of IR/VIS don't matter, extensions may differ."
 )
 
 
@@ -38,14 +45,16 @@ class Pair:
         name: Stem of the visible file; the number without leading zeros in the flat ``IR1``/``VIS1`` layout.
         ir: The infrared file.
         vis: The visible file.
+        color: The file whose chroma the fused picture gets; None: the visible one's.
     """
 
     name: str
     ir: Path
     vis: Path
+    color: Path | None = None
 
 
-def find_pairs(root: str | Path) -> list[Pair]:
+def find_pairs(root: str | Path, functional: Role = "vis") -> list[Pair]:
     """Finds the pairs below a folder by their names; no file is opened.
 
     Two layouts are known, upper and lower case aside: a folder per side (``ir``, ``Inf``, ``infrared`` with
@@ -53,8 +62,13 @@ def find_pairs(root: str | Path) -> list[Pair]:
     RPFNet authors, ``IR1.jpg`` with ``VIS1.jpg``, whose numbers may be zero padded. Files that are no
     pictures and hidden files are ignored.
 
+    Medical pairs lie in a folder ``mri`` and one of ``pet`` and ``spect``. The functional picture, PET or SPECT,
+    gives the result its colour whichever side it plays.
+
     Args:
         root: The folder.
+        functional: The side that the functional picture of a medical pair plays; MRI plays the other one. Of no
+            effect on other pairs.
 
     Returns:
         The pairs in natural order of their names (2 before 10); at least one.
@@ -62,13 +76,16 @@ def find_pairs(root: str | Path) -> list[Pair]:
     Raises:
         PairError: If the layout is not recognised, a side is empty, a stem lacks its partner or occurs twice
             on one side. The message names every problem at once.
+        ValueError: If ``functional`` is no side.
     """
+    if functional not in get_args(Role):
+        raise ValueError(f"the functional picture can play {' or '.join(get_args(Role))}, not {functional!r}")
     root = Path(root)
     if not root.is_dir():
         raise PairError(f"{root}: no such folder. {_LAYOUTS}")
     children = _children(root)
-    ir_folders = [child for child in children if child.is_dir() and child.name.lower() in IR_FOLDERS]
-    vis_folders = [child for child in children if child.is_dir() and child.name.lower() in VIS_FOLDERS]
+    ir_folders = [child for child in children if child.is_dir() and _names_side(child, "ir")]
+    vis_folders = [child for child in children if child.is_dir() and _names_side(child, "vis")]
     flat = [child for child in children if _is_picture(child) and _FLAT_NAME.fullmatch(child.stem)]
 
     if (ir_folders or vis_folders) and flat:
@@ -83,7 +100,23 @@ def find_pairs(root: str | Path) -> list[Pair]:
     else:
         found = [child for child in children if child.is_dir() or _is_picture(child)]
         raise _error(root, [_listing("no recognised layout; it holds", found, root)])
-    return _join(root, *sides)
+    pairs = _join(root, *sides)
+    if functional == "ir":
+        pairs = [_exchanged(pair) if _is_functional(pair.vis.parent) else pair for pair in pairs]
+    return pairs
+
+
+def join_sets(sets: Mapping[str, Sequence[Pair]]) -> list[Pair]:
+    """The pairs of several sets as one list, each named after its set as well: ``mri-pet_3015``.
+
+    Raises:
+        PairError: Two of these names are the same.
+    """
+    joined = [replace(pair, name=f"{name}_{pair.name}") for name, pairs in sets.items() for pair in pairs]
+    twice = sorted(name for name, count in Counter(pair.name for pair in joined).items() if count > 1)
+    if twice:
+        raise PairError(f"pairs of different sets would have the same name: {', '.join(twice[:_LISTED])}")
+    return joined
 
 
 def fingerprint(pairs: Iterable[Pair]) -> str:
@@ -180,6 +213,19 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     parts = re.split(r"([0-9]+)", name)
     key = tuple((0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts)
     return key, name  # The name itself decides between "01" and "1".
+
+
+def _names_side(folder: Path, side: Role) -> bool:
+    names = {"ir": IR_FOLDERS + ANATOMICAL_FOLDERS, "vis": VIS_FOLDERS + FUNCTIONAL_FOLDERS}
+    return folder.name.lower() in names[side]
+
+
+def _is_functional(folder: Path) -> bool:
+    return folder.name.lower() in FUNCTIONAL_FOLDERS
+
+
+def _exchanged(pair: Pair) -> Pair:
+    return Pair(pair.name, ir=pair.vis, vis=pair.ir, color=pair.vis)
 
 
 def _join(root: Path, ir: dict[str, list[Path]], vis: dict[str, list[Path]]) -> list[Pair]:

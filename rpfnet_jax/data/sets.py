@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rpfnet_jax.data.pairs import Pair, PairError, find_pairs
+from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs, join_sets
 from rpfnet_jax.data.synthetic import write_scenes
 
 SYNTHETIC = "synthetic"
@@ -34,7 +34,7 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
     Three kinds of root: `synthetic` renders the embedded scenes into `<workdir>/scenes`; a folder with the subfolders
     `data.train` and `data.validation` gives both sets; a folder that holds the two sides itself (`ir` and `vis`, or the
     other layouts of `find_pairs`) is split, the share `data.holdout` of the pairs, drawn from the seed, being kept
-    for validation.
+    for validation. With `data.sets` each of these subfolders of the root is such a folder, and their pairs are joined.
 
     Args:
         data: the `data` part of a configuration.
@@ -52,21 +52,31 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
         )
     root = Path(data.root).expanduser()
     try:
-        if not root.is_dir():
-            raise PairError("there is no such folder")
-        if (root / data.train).is_dir():
-            return TrainingSets(find_pairs(root / data.train), find_pairs(root / data.validation))
-        return _split(find_pairs(root), data.holdout, seed)
+        if not data.sets:
+            return _open_set(root, data, seed)
+        opened = {name: _open_set(root / name, data, seed) for name in data.sets}
+        sides = zip(*opened.values(), strict=True)
+        return TrainingSets(*(join_sets(dict(zip(opened, pairs, strict=True))) for pairs in sides))
     except PairError as error:
+        folder = f"{root}/{{{','.join(data.sets)}}}" if data.sets else str(root)
         raise DataMissingError(
             f"no usable training data at {root.absolute()} (config.data.root): {error}\n"
             f"{data.source}\n"
-            f"Expected: {root}/{data.train}/{{ir,vis}}/NAME.EXT and {root}/{data.validation}/{{ir,vis}}/NAME.EXT with "
-            f"the same NAME on both sides; or {root}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are held out for "
-            "validation.\n"
+            f"Expected: {folder}/{data.train}/{{ir,vis}}/NAME.EXT and {folder}/{data.validation}/{{ir,vis}}/NAME.EXT "
+            f"with the same NAME on both sides; or {folder}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are "
+            "held out for validation.\n"
             f"Another place: --config.data.root=DIR. Without any data: --config.data.root={SYNTHETIC} uses embedded "
             "scenes."
         ) from error
+
+
+def _open_set(root: Path, data: ConfigDict, seed: int) -> TrainingSets:
+    functional: Role = data.functional or "vis"
+    if not root.is_dir():
+        raise PairError(f"{root}: there is no such folder")
+    if (root / data.train).is_dir():
+        return TrainingSets(*(find_pairs(root / part, functional) for part in (data.train, data.validation)))
+    return _split(find_pairs(root, functional), data.holdout, seed)
 
 
 def _split(pairs: list[Pair], share: float, seed: int) -> TrainingSets:

@@ -3,7 +3,7 @@
 from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.baseline import BaselineFuser
 from rpfnet_jax.inference.fuser import Fuser, load
-from rpfnet_jax.inference.pictures import OutputType, Picture, Sources, open_sources
+from rpfnet_jax.inference.pictures import OutputType, Picture, Sources, open_pair, open_sources
 from rpfnet_jax.inference.stream import Fused
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "PictureFuser",
     "Sources",
     "load",
+    "open_pair",
     "open_sources",
 ]

@@ -125,7 +125,7 @@ class Fuser(PictureFuser):
         """One on a CPU, which gains nothing from more; elsewhere as many as fit into half of the free memory."""
         if jax.default_backend() == "cpu":
             return 1
-        return min(LARGEST_BATCH, memory.largest_batch(self.config.channels, *shape))
+        return min(LARGEST_BATCH, memory.largest_batch(self.config, *shape))
 
     def compile(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
         """Compiles for batches of (B, H, W, 1) ahead of the first; what is returned can be asked for its costs.
@@ -143,7 +143,7 @@ class Fuser(PictureFuser):
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded()
         if len(shape) == 4:
-            memory.check(config.channels, shape)
+            memory.check(config, shape)
         program = engine.Program(config, norm, shape, features)
         return engine.compiled(program, variables, self.on_compile), variables
 

@@ -6,16 +6,24 @@ from pathlib import Path
 
 import jax
 
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.model.transformer import WINDOW, head_count
+
 # Activations of C channels that are alive at once; a test holds it against what the compiler reports.
 _LIVE_ACTIVATIONS = 16
+# With Transformer blocks also maps of attention scores: for each head and pixel as many as a window has pixels.
+_LIVE_SCORES = 5
 _BYTES = 4
 _SHARE = 0.9
 
 
-def estimate(channels: int, shape: tuple[int, ...]) -> int:
+def estimate(config: ModelConfig, shape: tuple[int, ...]) -> int:
     """Bytes that fusing a batch of this shape, (B, H, W, 1), takes beside the weights; an upper estimate."""
     batch, height, width = shape[:3]
-    return _LIVE_ACTIVATIONS * channels * batch * height * width * _BYTES
+    planes = _LIVE_ACTIVATIONS * config.channels
+    if config.fusion_block == "transformer":
+        planes += _LIVE_SCORES * head_count(config.channels) * WINDOW**2
+    return planes * batch * height * width * _BYTES
 
 
 def available() -> int | None:
@@ -29,9 +37,9 @@ def available() -> int | None:
     return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
 
 
-def check(channels: int, shape: tuple[int, ...]) -> None:
+def check(config: ModelConfig, shape: tuple[int, ...]) -> None:
     """Raises MemoryError, with both figures and the way out, when a batch of this shape will not fit."""
-    needed, there = estimate(channels, shape), available()
+    needed, there = estimate(config, shape), available()
     if there is not None and needed > _SHARE * there:
         raise MemoryError(
             f"fusing {shape[0]} picture(s) of {shape[1]}x{shape[2]} takes about {needed / 2**30:.1f} GiB and "
@@ -39,10 +47,10 @@ def check(channels: int, shape: tuple[int, ...]) -> None:
         )
 
 
-def largest_batch(channels: int, height: int, width: int, limit: int | None = None) -> int:
+def largest_batch(config: ModelConfig, height: int, width: int, limit: int | None = None) -> int:
     """Pictures of this size that fit into `limit` bytes (default: half of what is free), at least 1."""
     limit = limit if limit is not None else (available() or 0) // 2
-    return max(1, limit // estimate(channels, (1, height, width, 1)))
+    return max(1, limit // estimate(config, (1, height, width, 1)))
 
 
 def _main_memory() -> int | None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
 from rpfnet_jax.data.images import ImageError, eight_bit, read_image, to_gray
+from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.thermal import read_raw
 
 OutputType = Literal["uint8", "uint16", "float32"]
@@ -31,8 +32,8 @@ class Sources:
     Attributes:
         ir: infrared luminance, float32 (H, W) in [0, 1].
         vis_y: luminance of the visible picture, likewise.
-        visible: the visible picture as it came, (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]: the
-            result gets its shape and chroma.
+        visible: the picture that gives the colour, in general the visible one, as it came, (H, W), (H, W, 1) or
+            (H, W, 3), uint8, uint16 or float in [0, 1]: the result gets its shape and chroma.
     """
 
     ir: np.ndarray
@@ -82,6 +83,16 @@ def open_sources(ir: Picture, vis: Picture) -> Sources:
     """
     visible = as_array(vis)
     return Sources(_infrared(ir), gray(visible), visible)
+
+
+def open_pair(pair: Pair) -> Sources:
+    """`open_sources` of a pair of files, the chroma from where the pair says.
+
+    Raises:
+        ImageError, ValueError: as `open_sources`.
+    """
+    sources = open_sources(pair.ir, pair.vis)
+    return sources if pair.color is None else dataclasses.replace(sources, visible=as_array(pair.color))
 
 
 def _infrared(picture: Picture) -> np.ndarray:

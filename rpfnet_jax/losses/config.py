@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal, get_args, get_type_hints
 
 Scope = Literal["image", "batch"]
@@ -14,7 +15,7 @@ class LossConfig:
 
     Attributes:
         lambda1: weight of the texture term in Eq. 6.
-        lambda2: weight of the structure loss in Eq. 8.
+        lambda2: weight of the structure loss in Eq. 8; 0 leaves L_s out altogether (ablation, Case 1).
         epsilon: added to the denominator of Eq. 10.
         scope: what means, standard deviations, maxima and norms run over: each `image` (then the loss of a batch
             is the mean of its images' losses), or the whole `batch` (released code; deviations with ddof = 1).
@@ -23,7 +24,14 @@ class LossConfig:
         weight_signs: signs inside S_en of Eq. 9: `plus` (released code) or `minus` as `printed`. The printed ones
             leave out nearly all hot pixels: an erratum.
         negatives: the four negative pairs of Eq. 12: those of the `released` code, or the `printed` ones, of which
-            the last is also a positive pair: an erratum.
+            the last is also a positive pair: an erratum. `none`: L_c is D_pos alone, without a denominator: no
+            contrast (ablation, Case 2).
+        domain: where the l1 distances of Eq. 11 are taken: between spectra (`frequency`) or, between the same pairs,
+            pixel by pixel (`spatial`; ablation, Case 3).
+        adaptive_weights: False: w = w~ = 1, F is drawn to both whole sources, D_pos = d(F, IR) + d(F, VIS_Y)
+            (ablation, Case 4: "directly enforcing feature constraints between source images"). All negative pairs
+            are then positive ones and Eq. 10 is the constant 1/2 whatever F: needs `negatives` = `none`.
+        auxiliary: False leaves L_SS out, and with it the auxiliary decoder (ablation, Case 5).
         ssim_window: side of the Gaussian SSIM window, sigma 1.5.
         ssim_padding: `valid` windows only, or `reflect` at the borders.
         ssim_loss: `one_minus` SSIM per source, or `half_clipped`: clip((1 - SSIM)/2, 0, 1).
@@ -35,7 +43,10 @@ class LossConfig:
     scope: Scope = "image"
     saliency: Literal["rms", "mse"] = "rms"
     weight_signs: Literal["plus", "printed"] = "plus"
-    negatives: Literal["released", "printed"] = "released"
+    negatives: Literal["released", "printed", "none"] = "released"
+    domain: Literal["frequency", "spatial"] = "frequency"
+    adaptive_weights: bool = True
+    auxiliary: bool = True
     ssim_window: int = 11
     ssim_padding: Literal["valid", "reflect"] = "valid"
     ssim_loss: Literal["one_minus", "half_clipped"] = "one_minus"
@@ -45,6 +56,17 @@ class LossConfig:
             choices = get_args(hint)
             if choices and getattr(self, name) not in choices:
                 raise ValueError(f"loss.{name} must be one of {choices}, got {getattr(self, name)!r}")
+        for name in ("adaptive_weights", "auxiliary"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"loss.{name} must be bool, got {getattr(self, name)!r}")
+        # Written so that NaN fails it, too.
+        if not 0 <= self.lambda2 < math.inf:
+            raise ValueError(f"loss.lambda2 must be finite and not negative, got {self.lambda2}")
+        if not self.adaptive_weights and self.negatives != "none":
+            raise ValueError(
+                "loss.negatives must be 'none' where loss.adaptive_weights is False: without weights the negative "
+                "pairs are the positive ones, and their ratio is constant"
+            )
         if self.ssim_window < 3 or self.ssim_window % 2 == 0:
             raise ValueError(f"loss.ssim_window must be odd and at least 3, got {self.ssim_window}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,16 @@ from jaxtyping import Array, Complex64, Float
 
 from rpfnet_jax.losses.config import LossConfig, Scope
 from rpfnet_jax.losses.statistics import mean_and_deviation
+
+_Pairs = tuple[tuple[str, str], ...]
+
+# Eq. 11 and 12; w and c stand for the factors w and w~.
+_POSITIVES: _Pairs = (("fused_w", "ir_w"), ("fused_c", "vis_c"))
+_NEGATIVES: dict[str, _Pairs] = {
+    "released": (("fused_w", "ir_c"), ("fused_w", "vis_w"), ("fused_c", "ir_c"), ("fused_c", "vis_w")),
+    "printed": (("fused_w", "ir_c"), ("fused_w", "vis_w"), ("fused_c", "ir_w"), ("fused_c", "vis_c")),
+    "none": (),
+}
 
 
 def adaptive_weight(
@@ -48,24 +60,17 @@ def contrastive_distances(
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """D_pos and D_neg of Eq. 11 for each image: l1 distances of spectra, averaged over the frequencies.
 
-    Positive pairs: (F*w, IR*w) and (F*w~, VIS*w~), with w~ = 1 - w. Negative pairs, Eq. 12: `config.negatives`.
+    Positive pairs: (F*w, IR*w) and (F*w~, VIS*w~), with w~ = 1 - w. Negative pairs, Eq. 12: `config.negatives`; D_neg
+    is 0 without any. Without `config.adaptive_weights` w = w~ = 1. With `config.domain` = `spatial` the distances are
+    those of the pixels, averaged over the picture.
     """
-    weight = adaptive_weight(ir, vis_y, config)
-    width = fused.shape[2]
-    # The transform is linear: FFT(x * w~) = FFT(x) - FFT(x * w).
-    maps = jnp.concatenate([fused * weight, fused, ir * weight, ir, vis_y * weight, vis_y], axis=-1)
-    spectra = jnp.split(jnp.fft.rfft2(maps, axes=(1, 2)), 6, axis=-1)
-    fused_w, ir_w, vis_w = spectra[0], spectra[2], spectra[4]
-    fused_c, ir_c, vis_c = spectra[1] - fused_w, spectra[3] - ir_w, spectra[5] - vis_w
+    parts = _parts(fused, ir, vis_y, config)
 
-    negatives = [(fused_w, ir_c), (fused_w, vis_w)]
-    if config.negatives == "released":
-        negatives += [(fused_c, ir_c), (fused_c, vis_w)]
-    else:
-        negatives += [(fused_c, ir_w), (fused_c, vis_c)]
-    positive = spectral_l1(fused_w - ir_w, width) + spectral_l1(fused_c - vis_c, width)
-    negative = sum((spectral_l1(a - b, width) for a, b in negatives), start=jnp.zeros_like(positive))
-    return positive, negative
+    def total(pairs: _Pairs) -> Float[Array, " b"]:
+        distances = (_distance(parts[a] - parts[b], fused.shape[2], config) for a, b in pairs)
+        return sum(distances, start=jnp.zeros(len(fused), fused.dtype))
+
+    return total(_POSITIVES), total(_NEGATIVES[config.negatives])
 
 
 def contrastive_loss(
@@ -76,16 +81,47 @@ def contrastive_loss(
 ) -> Float[Array, ""]:
     """L_c, Eq. 10: D_pos / (D_neg + epsilon), per image and averaged, or of the batch's mean distances.
 
+    Without `config.negatives` it is D_pos, in the frequency domain over the square root of the number of pixels, which
+    is the distance under orthonormal transforms: that of the plain ones grows with the picture and would drown L_s.
+
     Args:
         fused: fused luminance F in [0, 1].
         ir: infrared image, same shape and range.
         vis_y: luminance of the visible image, same shape and range.
-        config: `scope`, `weight_signs`, `negatives` and `epsilon` are used.
+        config: `scope`, `weight_signs`, `negatives`, `domain`, `adaptive_weights` and `epsilon` are used.
     """
     positive, negative = contrastive_distances(fused, ir, vis_y, config)
     if config.scope == "batch":
         positive, negative = jnp.mean(positive), jnp.mean(negative)
+    if config.negatives == "none":
+        pixels = fused.shape[1] * fused.shape[2] if config.domain == "frequency" else 1
+        return jnp.mean(positive) / math.sqrt(pixels)
     return jnp.mean(positive / (negative + config.epsilon))
+
+
+def _parts(fused: Array, ir: Array, vis_y: Array, config: LossConfig) -> dict[str, Array]:
+    """What the pairs consist of, in the domain of the distances: `fused_w` is F*w, `fused_c` F*w~, and so on."""
+    images = {"fused": fused, "ir": ir, "vis": vis_y}
+    weight = adaptive_weight(ir, vis_y, config) if config.adaptive_weights else None
+    # Without weights both parts are the whole.
+    weighted = {} if weight is None else {f"{name}_w": image * weight for name, image in images.items()}
+    maps = images | weighted
+    if config.domain == "frequency":
+        spectra = jnp.fft.rfft2(jnp.concatenate(list(maps.values()), axis=-1), axes=(1, 2))
+        maps = dict(zip(maps, jnp.split(spectra, len(maps), axis=-1), strict=True))
+    for name in images:
+        whole = maps[name]
+        maps[f"{name}_w"] = maps.get(f"{name}_w", whole)
+        # The transform is linear: FFT(x * w~) = FFT(x) - FFT(x * w).
+        maps[f"{name}_c"] = whole - maps[f"{name}_w"] if weighted else whole
+    return maps
+
+
+def _distance(difference: Array, width: int, config: LossConfig) -> Float[Array, " b"]:
+    if config.domain == "frequency":
+        return spectral_l1(difference, width)
+    # The gradient at 0 is 0, as torch has it.
+    return jnp.mean(jnp.where(difference == 0, 0.0, jnp.abs(difference)), axis=(1, 2, 3))
 
 
 def _standardised(x: Array, scope: Scope) -> Array:

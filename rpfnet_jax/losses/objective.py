@@ -12,7 +12,7 @@ from rpfnet_jax.losses.structure import structure_loss
 
 def objective(
     fused: Float[Array, "b h w 1"],
-    aux_map: Float[Array, "b h w 1"],
+    aux_map: Float[Array, "b h w 1"] | None,
     ir: Float[Array, "b h w 1"],
     vis_y: Float[Array, "b h w 1"],
     config: LossConfig = LossConfig(),
@@ -21,21 +21,29 @@ def objective(
 
     Args:
         fused: fused luminance F in [0, 1].
-        aux_map: the auxiliary decoder's map M' in [0, 1].
+        aux_map: the auxiliary decoder's map M' in [0, 1]; None where `config.auxiliary` is False.
         ir: infrared images in [0, 1].
         vis_y: luminance of the visible images in [0, 1].
         config: reading and weights of the terms.
 
     Returns:
         The scalar to minimise and a flat dict of unweighted terms: `contrastive` (L_c), `structure` (L_s),
-        `saliency_gradient` (L_grad), `saliency_region` (L_reg), and `total`.
+        `saliency_gradient` (L_grad), `saliency_region` (L_reg), and `total`. Terms that the configuration leaves out
+        are not computed and not in the dict.
+
+    Raises:
+        ValueError: a map is missing or there is one too many.
     """
-    terms = {
-        "contrastive": contrastive_loss(fused, ir, vis_y, config),
-        "structure": structure_loss(fused, ir, vis_y, config),
-        "saliency_gradient": gradient_loss(aux_map, ir, vis_y, config),
-        "saliency_region": region_loss(aux_map, ir, config),
-    }
-    fusion = terms["contrastive"] + config.lambda2 * terms["structure"]
-    total = terms["saliency_gradient"] + terms["saliency_region"] + fusion
+    if (aux_map is not None) != config.auxiliary:
+        raise ValueError(f"loss.auxiliary is {config.auxiliary}, but the map M' is {'not ' * (aux_map is None)}given")
+    terms = {"contrastive": contrastive_loss(fused, ir, vis_y, config)}
+    total = terms["contrastive"]
+    if config.lambda2 > 0:
+        terms["structure"] = structure_loss(fused, ir, vis_y, config)
+        total = total + config.lambda2 * terms["structure"]
+    if aux_map is not None:
+        terms["saliency_gradient"] = gradient_loss(aux_map, ir, vis_y, config)
+        terms["saliency_region"] = region_loss(aux_map, ir, config)
+        # In this order: sums in floating point depend on it.
+        total = terms["saliency_gradient"] + terms["saliency_region"] + total
     return total, {"total": total, **terms}

@@ -1,4 +1,4 @@
-"""The network's configuration: every choice in which the two readings of RPFNet differ is a named field."""
+"""The network's configuration: every choice in which the two readings or the paper's ablations differ is a field."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ class ModelConfig:
             a 1x1 convolution (released code).
         spectral_input: what the FDFM transforms: the `refined` features CB3x3(x) (Eq. 4), or its `raw` input x
             (released code).
+        fusion_block: what the fusion branch consists of: the `fdfm` (Eq. 4), or a `transformer` block of the same
+            width in its place (ablation, Case 6).
+        cpm: False leaves the CPM out: both branches go from stage to stage without hearing of each other and meet in
+            the sum before the head (ablation, Case 7).
+        residual_prior: False leaves the whole residual branch out: no residual map, stem, RPM, and no sum before the
+            head (ablation, Case 8). There is then nothing that a CPM could exchange: needs `cpm` False.
     """
 
     channels: int = 32
@@ -37,12 +43,18 @@ class ModelConfig:
     attention: bool = True
     merge: Literal["sum", "concat"] = "sum"
     spectral_input: Literal["refined", "raw"] = "refined"
+    fusion_block: Literal["fdfm", "transformer"] = "fdfm"
+    cpm: bool = True
+    residual_prior: bool = True
 
     def __post_init__(self) -> None:
         # Checked, because these values also come from files: as floats or lists they would fail somewhere inside JAX.
-        for name, kind in (("channels", int), ("stages", int), ("share_stages", bool), ("attention", bool)):
-            if type(getattr(self, name)) is not kind:
-                raise ValueError(f"model.{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        for name in ("channels", "stages"):
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"model.{name} must be int, got {getattr(self, name)!r}")
+        for name in ("share_stages", "attention", "cpm", "residual_prior"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"model.{name} must be bool, got {getattr(self, name)!r}")
         if not 4 <= self.channels <= MAX_CHANNELS or self.channels % 4:
             raise ValueError(
                 f"model.channels must be a positive multiple of 4, at most {MAX_CHANNELS}; got {self.channels}"
@@ -56,6 +68,10 @@ class ModelConfig:
             raise ValueError(f"model.merge must be 'sum' or 'concat', got {self.merge!r}")
         if self.spectral_input not in ("refined", "raw"):
             raise ValueError(f"model.spectral_input must be 'refined' or 'raw', got {self.spectral_input!r}")
+        if self.fusion_block not in ("fdfm", "transformer"):
+            raise ValueError(f"model.fusion_block must be 'fdfm' or 'transformer', got {self.fusion_block!r}")
+        if self.cpm and not self.residual_prior:
+            raise ValueError("model.cpm must be False where model.residual_prior is: it promotes the residual branch")
 
     @classmethod
     def preset(cls, reading: Reading, **overrides: Any) -> ModelConfig:

@@ -19,6 +19,7 @@ from rpfnet_jax.model.cpm import CPM
 from rpfnet_jax.model.fdfm import FDFM
 from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm
 from rpfnet_jax.model.rpm import RPM
+from rpfnet_jax.model.transformer import TransformerBlock
 
 MIN_SIDE = 16
 
@@ -27,34 +28,36 @@ class StageFeatures(NamedTuple):
     """The feature maps of one stage, those of Figure 3; each (B, H, W, C).
 
     Attributes:
-        promoted_residual: R^ of Eq. 1.
-        promoted_fusion: F^ of Eq. 2.
-        residual: output of the RPM, Eq. 3.
-        fusion: output of the FDFM, Eq. 4.
+        promoted_residual: R^ of Eq. 1; without a CPM the stage's input, without a residual branch None.
+        promoted_fusion: F^ of Eq. 2; without a CPM the stage's input.
+        residual: output of the RPM, Eq. 3; without a residual branch None.
+        fusion: output of the FDFM, Eq. 4, or of what stands in its place.
     """
 
-    promoted_residual: Float[Array, "b h w c"]
+    promoted_residual: Float[Array, "b h w c"] | None
     promoted_fusion: Float[Array, "b h w c"]
-    residual: Float[Array, "b h w c"]
+    residual: Float[Array, "b h w c"] | None
     fusion: Float[Array, "b h w c"]
 
 
 class Stage(nn.Module):
-    """One iteration: CPM, then RPM and FDFM on what it returns."""
+    """One iteration: CPM, then RPM and FDFM on what it returns; less where the configuration leaves modules out."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(
-        self, residual: Float[Array, "b h w c"], fusion: Float[Array, "b h w c"], statistics: Statistics
+        self, residual: Float[Array, "b h w c"] | None, fusion: Float[Array, "b h w c"], statistics: Statistics
     ) -> StageFeatures:
-        promoted_residual, promoted_fusion = CPM(self.config, name="cpm")(residual, fusion, statistics)
-        return StageFeatures(
-            promoted_residual,
-            promoted_fusion,
-            RPM(self.config, name="rpm")(promoted_residual, statistics),
-            FDFM(self.config, name="fdfm")(promoted_fusion, statistics),
-        )
+        config = self.config
+        if config.cpm and residual is not None:
+            residual, fusion = CPM(config, name="cpm")(residual, fusion, statistics)
+        prior = None if residual is None else RPM(config, name="rpm")(residual, statistics)
+        if config.fusion_block == "fdfm":
+            fused = FDFM(config, name="fdfm")(fusion, statistics)
+        else:
+            fused = TransformerBlock(config, name="transformer")(fusion, statistics)
+        return StageFeatures(residual, fusion, prior, fused)
 
 
 class Reconstruction(nn.Module):
@@ -113,7 +116,9 @@ class RPFNet(nn.Module):
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         statistics = Statistics(norm, adapt)
         config = self.config
-        residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
+        residual = None
+        if config.residual_prior:
+            residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
         # Channel order of the released weights: visible first.
         fusion = ConvBlock(config.channels, name="fusion_stem")(jnp.concatenate([vis_y, ir], -1), statistics)
 
@@ -125,7 +130,8 @@ class RPFNet(nn.Module):
             maps.append(block(residual, fusion, statistics.at(index)))
             residual, fusion = maps[-1].residual, maps[-1].fusion
 
-        fused = Reconstruction(config.channels, name="head")(residual + fusion, statistics)
+        summed = fusion if residual is None else residual + fusion
+        fused = Reconstruction(config.channels, name="head")(summed, statistics)
         return (fused, tuple(maps)) if features else fused
 
 

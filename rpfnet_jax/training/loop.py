@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,13 @@ class TrainingResult:
         state: the state after the last step made.
         best: variables of the fusion network at the best validation; those of `state` when there was none.
         finished: False when a signal asked the run to stop; the same call then continues it.
+        seconds: what the steps of this call took, compilation, panels and checkpoints among them, validation not.
     """
 
     state: TrainState
     best: dict[str, Any]
     finished: bool
+    seconds: float
 
 
 def train(
@@ -99,7 +102,7 @@ def train(
         NonFiniteError: a loss term or gradient is NaN or infinite; the last good checkpoint is kept.
         CheckpointError: `workdir` holds checkpoints of another configuration.
     """
-    networks = make_networks(plan.model)
+    networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
     train_step = make_train_step(networks, plan.losses, optimizer)
     panels = make_panels(networks, plan.losses)
@@ -119,6 +122,7 @@ def train(
         with Monitor(workdir, step, plan.total_steps) as monitor:
             if step:
                 monitor.say(f"resuming {workdir} at step {step}")
+            begun, validated = time.perf_counter(), 0.0
             while step < plan.total_steps and not interrupt.requested:
                 batch = next(iterator)
                 state, terms = train_step(state, batch["ir"], batch["vis"])
@@ -138,12 +142,14 @@ def train(
                     monitor.image(step, "train/ir_vis_fused_map_weight", np.asarray(picture))
                 metrics = None
                 if validating:
+                    paused = time.perf_counter()
                     try:
                         metrics = dict(validate(state.variables()))
                     except BaseException:
                         # The steps are good; only looking at them failed.
                         checkpoints.save(state, iterator.get_state())
                         raise
+                    validated += time.perf_counter() - paused
                     monitor.scalars(step, {f"validation/{name}": value for name, value in metrics.items()})
                     monitor.say(f"step {step}: {plan.monitor} {metrics[plan.monitor]:.4f}")
                 if saving:
@@ -151,8 +157,9 @@ def train(
             if interrupt.requested:
                 monitor.flush()
                 checkpoints.save(state, iterator.get_state())
+            seconds = time.perf_counter() - begun - validated
 
         best_step = checkpoints.best_step
         best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
         finished = step == plan.total_steps and not interrupt.requested
-        return TrainingResult(jax.block_until_ready(state), best.variables(), finished)
+        return TrainingResult(jax.block_until_ready(state), best.variables(), finished, seconds)

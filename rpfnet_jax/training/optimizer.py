@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import optax
 
-LABELS = {"fusion": "fusion", "auxiliary": "auxiliary"}
+
+def labels(params: Mapping[str, Any]) -> dict[str, str]:
+    """Each network's parameters are their own Adam's; the auxiliary decoder may be absent."""
+    return {name: name for name in params}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,5 +57,5 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
     halvings = {"fusion": config.halvings, "auxiliary": config.auxiliary_halvings}
     return optax.multi_transform(
         {name: optax.adam(halving_schedule(config.learning_rate, n, total_steps)) for name, n in halvings.items()},
-        LABELS,
+        labels,
     )

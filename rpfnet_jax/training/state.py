@@ -13,10 +13,10 @@ from rpfnet_jax.model import MIN_SIDE, AuxiliaryDecoder, ModelConfig, RPFNet, in
 
 
 class Networks(NamedTuple):
-    """The two networks that are trained together."""
+    """The networks that are trained together; without an auxiliary loss there is no auxiliary decoder."""
 
     fusion: RPFNet
-    auxiliary: AuxiliaryDecoder
+    auxiliary: AuxiliaryDecoder | None
 
 
 @struct.dataclass
@@ -25,8 +25,8 @@ class TrainState:
 
     Attributes:
         step: number of updates made, int32 scalar.
-        params: `{"fusion": ..., "auxiliary": ...}`.
-        batch_stats: the norm layers' running statistics, the same two subtrees.
+        params: `{"fusion": ..., "auxiliary": ...}`; without an auxiliary decoder only the first.
+        batch_stats: the norm layers' running statistics, the same subtrees.
         opt_state: state of the optimizer of `make_optimizer`.
     """
 
@@ -41,9 +41,17 @@ class TrainState:
         return {"params": self.params[network], "batch_stats": self.batch_stats[network]}
 
 
-def make_networks(config: ModelConfig) -> Networks:
-    """The fusion network and its auxiliary decoder, of the same width."""
-    return Networks(RPFNet(config), AuxiliaryDecoder(config))
+def make_networks(config: ModelConfig, auxiliary: bool = True) -> Networks:
+    """The fusion network and, if wanted, its auxiliary decoder, of the same width.
+
+    Raises:
+        ValueError: a decoder is wanted for a network without the residual features that it decodes.
+    """
+    if auxiliary and not config.residual_prior:
+        raise ValueError(
+            "loss.auxiliary must be False where model.residual_prior is: the decoder reads the residual features"
+        )
+    return Networks(RPFNet(config), AuxiliaryDecoder(config) if auxiliary else None)
 
 
 def create_state(networks: Networks, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -51,10 +59,9 @@ def create_state(networks: Networks, optimizer: optax.GradientTransformation, se
     fusion_key, auxiliary_key = jax.random.split(jax.random.key(seed))
     image = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
     features = jnp.zeros((1, MIN_SIDE, MIN_SIDE, networks.fusion.config.channels))
-    variables = {
-        "fusion": init_variables(networks.fusion, fusion_key, image, image),
-        "auxiliary": init_variables(networks.auxiliary, auxiliary_key, features),
-    }
+    variables = {"fusion": init_variables(networks.fusion, fusion_key, image, image)}
+    if networks.auxiliary is not None:
+        variables["auxiliary"] = init_variables(networks.auxiliary, auxiliary_key, features)
     params = {name: tree["params"] for name, tree in variables.items()}
     return TrainState(
         step=jnp.zeros((), jnp.int32),

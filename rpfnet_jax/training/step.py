@@ -23,12 +23,12 @@ def to_unit(image: UInt8[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
 
 
 def make_train_step(networks: Networks, losses: LossConfig, optimizer: optax.GradientTransformation) -> TrainStep:
-    """Compiles one update of both networks.
+    """Compiles one update of the networks; `losses.auxiliary` says whether there are two.
 
     Returns:
         A jitted function (state, ir, vis_y) -> (state, terms). `ir` and `vis_y` are uint8 (B, H, W, 1); the given state
         is donated and must not be used again. `terms` is a flat dict of float32 scalars: those of
-        `rpfnet_jax.losses.objective` and `grad_norm`, the global norm of both networks' gradients.
+        `rpfnet_jax.losses.objective` and `grad_norm`, the global norm of all gradients.
     """
 
     def loss(params: dict, batch_stats: dict, ir: Array, vis_y: Array) -> tuple[Array, tuple[dict, Terms]]:
@@ -37,10 +37,12 @@ def make_train_step(networks: Networks, losses: LossConfig, optimizer: optax.Gra
             network = getattr(networks, name)
             return network.apply(variables, *inputs, norm="batch", mutable=["batch_stats"], **options)
 
-        (fused, stages), fusion_update = apply("fusion", ir, vis_y, features=True)
-        aux_map, auxiliary_update = apply("auxiliary", stages[-1].residual)
+        (fused, stages), update = apply("fusion", ir, vis_y, features=True)
+        updated, aux_map = {"fusion": update["batch_stats"]}, None
+        if networks.auxiliary is not None:
+            aux_map, update = apply("auxiliary", stages[-1].residual)
+            updated["auxiliary"] = update["batch_stats"]
         total, terms = objective(fused, aux_map, ir, vis_y, losses)
-        updated = {"fusion": fusion_update["batch_stats"], "auxiliary": auxiliary_update["batch_stats"]}
         return total, (updated, terms)
 
     def train_step(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:

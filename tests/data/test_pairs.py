@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data import Pair, PairError, check_pairs, find_pairs
-from rpfnet_jax.data.pairs import fingerprint, natural_key, refuse_overwriting
+from rpfnet_jax.data.pairs import fingerprint, join_sets, natural_key, refuse_overwriting
 
 
 def put(path: Path, size: tuple[int, int] = (8, 6)) -> Path:
@@ -224,3 +224,39 @@ def test_results_may_not_be_written_over_their_sources(tmp_path):
     for side in ("ir", "vis", "fused/../vis"):
         with pytest.raises(ValueError, match="would overwrite them"):
             refuse_overwriting([pair], tmp_path / side)
+
+
+@pytest.mark.parametrize("functional", ["pet", "SPECT"])
+def test_medical_pairs_in_both_roles(tmp_path, functional):
+    mri, colour = (put(tmp_path / folder / "7.png") for folder in ("mri", functional))
+    assert find_pairs(tmp_path) == [Pair("7", mri, colour)]
+    # The functional picture stays the one that gives the colour.
+    assert find_pairs(tmp_path, functional="ir") == [Pair("7", colour, mri, color=colour)]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_role_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="ir or vis, not 'both'"):
+        find_pairs(tmp_path, functional="both")
+
+
+def test_roles_are_of_no_effect_on_infrared_pairs(tmp_path):
+    for side in ("ir", "vis"):
+        put(tmp_path / side / "7.png")
+    assert find_pairs(tmp_path, functional="ir") == find_pairs(tmp_path)
+
+
+def test_two_functional_folders_are_one_too_many(tmp_path):
+    for side in ("mri", "pet", "spect"):
+        put(tmp_path / side / "7.png")
+    assert "more than one visible folder: pet, spect" in error_of(tmp_path)
+
+
+def test_sets_are_joined_under_names_of_their_own(tmp_path):
+    sets = {name: [Pair("1", tmp_path / name / "a.png", tmp_path / name / "b.png")] for name in ("x", "y")}
+    joined = join_sets(sets)
+    assert [pair.name for pair in joined] == ["x_1", "y_1"]
+    assert [pair.ir for pair in joined] == [pairs[0].ir for pairs in sets.values()]
+    clash = {"x": [Pair("1_2", tmp_path, tmp_path)], "x_1": [Pair("2", tmp_path, tmp_path)]}
+    with pytest.raises(PairError, match="the same name: x_1_2"):
+        join_sets(clash)

@@ -6,7 +6,9 @@ from PIL import Image
 
 import rpfnet_jax
 from rpfnet_jax.data.color import luminance
-from rpfnet_jax.inference import Fuser, fuser
+from rpfnet_jax.data.images import write_png
+from rpfnet_jax.data.pairs import Pair
+from rpfnet_jax.inference import Fuser, Sources, fuser, open_pair
 from rpfnet_jax.model import fold
 from rpfnet_jax.weights import save_weights
 
@@ -134,3 +136,17 @@ def test_statistics_are_folded_once(make_weights, monkeypatch):
     for _ in range(2):
         net.fuse(IR, RGB, norm="running")
     assert folded == [1]
+
+
+def test_a_pair_of_files_gets_its_colour_from_where_it_says(net, tmp_path):
+    ir, vis = tmp_path / "ir.png", tmp_path / "vis.png"
+    write_png(ir, RGB)
+    write_png(vis, IR)
+    grey, coloured = (next(net.fuse_many([Pair("a", ir, vis, color=color)], open_pair)).picture for color in (None, ir))
+    np.testing.assert_array_equal(grey, net.fuse(ir, vis))
+    luminances = net.fuse_luminance(
+        *(x[None, ..., None] for x in (open_pair(Pair("a", ir, vis)).ir, IR / np.float32(255)))
+    )
+    expected = Sources(IR / 255, IR / 255, RGB).restore(np.asarray(luminances)[0, ..., 0], "full", "uint8")
+    assert coloured.shape == RGB.shape
+    assert np.abs(coloured.astype(int) - expected).max() <= 1

@@ -127,17 +127,21 @@ def test_one_tile_is_the_whole_picture(net):
         TiledFuser(net, 64, 8)
 
 
-def test_estimate_holds_what_the_compiler_reports():
-    config, shape = ModelConfig.preset("released"), (1, 96, 128, 1)
+@pytest.mark.parametrize(
+    "fields", [{}, {"fusion_block": "transformer"}, {"fusion_block": "transformer", "channels": 4}], ids=str
+)
+def test_estimate_holds_what_the_compiler_reports(fields):
+    config, shape = ModelConfig.preset("released", **fields), (1, 96, 128, 1)
     variables = {path: jnp.zeros(size) for path, size in variable_shapes(config).items()}
     for norm in ("image", "running"):
         compiled = engine.compiled(engine.Program(config, norm, shape), unflatten_dict(variables, sep="/"))
-        assert compiled.memory_analysis().temp_size_in_bytes <= memory.estimate(config.channels, shape)
+        assert compiled.memory_analysis().temp_size_in_bytes <= memory.estimate(config, shape)
 
 
 def test_what_does_not_fit_is_refused_with_a_way_out(net, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 2**20)
     with pytest.raises(MemoryError, match=r"takes about .* GiB are free; .*in_tiles"):
         net.fuse(np.zeros((200, 300), np.uint8), np.zeros((200, 300), np.uint8))
-    assert memory.largest_batch(32, 480, 640) == 1
-    assert memory.largest_batch(4, 100, 100, limit=10 * memory.estimate(4, (1, 100, 100, 1))) == 10
+    assert memory.largest_batch(ModelConfig(), 480, 640) == 1
+    small = ModelConfig(channels=4)
+    assert memory.largest_batch(small, 100, 100, limit=10 * memory.estimate(small, (1, 100, 100, 1))) == 10

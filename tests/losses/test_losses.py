@@ -1,6 +1,8 @@
 """The losses: parity with the released code, laws, oracles, and finite gradients where denominators vanish."""
 
+import dataclasses
 import functools
+import sys
 
 import dm_pix
 import jax
@@ -182,8 +184,113 @@ def test_masks_carry_no_gradient(images):
 
 @pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
-    ("field", "value"), [("scope", "pixel"), ("saliency", "l1"), ("ssim_window", 4), ("weight_signs", "minus")]
+    ("field", "value"),
+    [
+        ("scope", "pixel"),
+        ("saliency", "l1"),
+        ("ssim_window", 4),
+        ("weight_signs", "minus"),
+        ("negatives", "all"),
+        ("domain", "wavelet"),
+        ("adaptive_weights", 1),
+        ("auxiliary", "no"),
+        ("lambda2", -1.0),
+        ("lambda2", float("nan")),
+    ],
 )
 def test_impossible_choices_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         LossConfig.preset("paper", **{field: value})
+
+
+def _pixels(a, b):
+    return np.abs(a - b).mean((1, 2, 3))
+
+
+def _spectra(a, b):
+    return np.abs(np.fft.fft2(a - b, axes=(1, 2))).mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(("domain", "distance"), [("frequency", _spectra), ("spatial", _pixels)])
+def test_distances_of_the_ablations_are_those_of_the_same_pairs(images, domain, distance):
+    fused, _, ir, vis = images
+    f, i, v = (np.asarray(x, np.float64) for x in (fused, ir, vis))
+    w = np.asarray(adaptive_weight(ir, vis))
+    c = 1 - w
+    positive, negative = contrastive_distances(fused, ir, vis, LossConfig.preset("paper", domain=domain))
+    np.testing.assert_allclose(positive, distance(f * w, i * w) + distance(f * c, v * c), rtol=1e-5)
+    pairs = [(f * w, i * c), (f * w, v * w), (f * c, i * c), (f * c, v * w)]
+    np.testing.assert_allclose(negative, sum(distance(a, b) for a, b in pairs), rtol=1e-5)
+
+    direct = LossConfig.preset("paper", domain=domain, negatives="none", adaptive_weights=False)
+    positive, negative = contrastive_distances(fused, ir, vis, direct)
+    np.testing.assert_allclose(positive, distance(f, i) + distance(f, v), rtol=1e-5)
+    assert float(jnp.abs(negative).max()) == 0
+
+
+@READINGS
+def test_without_negatives_the_loss_is_the_distance_of_orthonormal_spectra(images, config):
+    fused, _, ir, vis = images
+    alone = dataclasses.replace(config, negatives="none")
+    w = np.asarray(adaptive_weight(ir, vis, config))
+    f, i, v = (np.asarray(x, np.float64) for x in (fused, ir, vis))
+    pairs = [(f * w, i * w), (f * (1 - w), v * (1 - w))]
+    expected = sum(np.abs(np.fft.fft2(a - b, axes=(1, 2), norm="ortho")).mean() for a, b in pairs)
+    np.testing.assert_allclose(contrastive_loss(fused, ir, vis, alone), expected, rtol=1e-5)
+    pixelwise = dataclasses.replace(alone, domain="spatial")
+    expected = sum(np.abs(a - b).mean() for a, b in pairs)
+    np.testing.assert_allclose(contrastive_loss(fused, ir, vis, pixelwise), expected, rtol=1e-5)
+
+
+def test_without_weights_the_ratio_would_be_constant(images):
+    """Why `adaptive_weights` False refuses negatives: by Eq. 10 and 12 with w = w~ = 1."""
+    fused, _, ir, vis = (np.asarray(x, np.float64) for x in images)
+    positive = _spectra(fused, ir) + _spectra(fused, vis)
+    negative = 2 * _spectra(fused, ir) + 2 * _spectra(fused, vis)
+    np.testing.assert_allclose(positive / negative, 0.5)
+    with pytest.raises(ValueError, match=r"loss\.negatives must be 'none'"):
+        LossConfig.preset("paper", adaptive_weights=False)
+
+
+ABLATIONS = {
+    "no structure": {"lambda2": 0.0},
+    "no contrast": {"negatives": "none"},
+    "spatial": {"domain": "spatial"},
+    "no weights": {"negatives": "none", "adaptive_weights": False},
+    "no weights, spatial": {"negatives": "none", "adaptive_weights": False, "domain": "spatial"},
+}
+
+
+@pytest.mark.parametrize("fields", ABLATIONS.values(), ids=ABLATIONS)
+@pytest.mark.parametrize("reading", ["paper", "released"])
+def test_ablated_objectives_differ_and_stay_finite(images, reading, fields):
+    config = LossConfig.preset(reading, **fields)
+    whole, _ = objective_gradient(*images, LossConfig.preset(reading))
+    value, grads = objective_gradient(*images, config)
+    assert abs(float(value - whole)) > 1e-4
+    assert all(float(jnp.abs(grad).max()) > 0 for grad in grads)
+    zeros, ones = jnp.zeros_like(images[0]), jnp.ones_like(images[0])
+    for fused, ir, vis in ((zeros, zeros, zeros), (ones, ones, zeros), (images[2], images[2], images[2])):
+        value, grads = objective_gradient(fused, fused, ir, vis, config)
+        assert np.isfinite(value)
+        assert all(np.isfinite(grad).all() for grad in grads)
+
+
+def test_a_term_of_weight_zero_is_not_computed(images, monkeypatch):
+    module = sys.modules["rpfnet_jax.losses.objective"]  # The package exports a function of the same name.
+    monkeypatch.setattr(module, "structure_loss", lambda *arguments: pytest.fail("computed"))
+    total, terms = objective(*images, LossConfig.preset("paper", lambda2=0.0))
+    assert set(terms) == {"total", "contrastive", "saliency_gradient", "saliency_region"}
+    assert float(total) == pytest.approx(float(sum(value for name, value in terms.items() if name != "total")))
+
+
+def test_without_an_auxiliary_map_there_is_no_saliency_loss(images):
+    fused, aux_map, ir, vis = images
+    config = LossConfig.preset("paper", auxiliary=False)
+    total, terms = objective(fused, None, ir, vis, config)
+    assert set(terms) == {"total", "contrastive", "structure"}
+    np.testing.assert_allclose(total, terms["contrastive"] + 5 * terms["structure"], rtol=1e-6)
+    with pytest.raises(ValueError, match="M' is given"):
+        objective(fused, aux_map, ir, vis, config)
+    with pytest.raises(ValueError, match="M' is not given"):
+        objective(fused, None, ir, vis)

@@ -69,3 +69,9 @@ def test_differing_fields_names_every_leaf():
     old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 9}, "e": 0}
     lines = differing_fields(old, new)
     assert [line.split(":")[0].strip() for line in lines] == ["config.b.c", "config.b.d", "config.e"]
+
+
+def test_fields_that_did_not_exist_yet_are_not_set():
+    """Runs from before a field continue: the configurations' new fields are None until somebody sets them."""
+    assert differing_fields({"model": {"stages": 3}}, {"model": {"stages": 3, "cpm": None}}) == []
+    assert differing_fields({"model": {"stages": 3}}, {"model": {"stages": 3, "cpm": False}}) != []

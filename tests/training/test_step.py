@@ -102,3 +102,21 @@ def test_schedule_of_very_short_runs_starts_at_the_full_rate_and_loses_no_halvin
 def test_impossible_optimizers_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         OptimizerConfig(**options)
+
+
+def test_a_decoder_without_residual_features_is_refused():
+    config = ModelConfig(channels=4, stages=1, cpm=False, residual_prior=False)
+    with pytest.raises(ValueError, match=r"loss\.auxiliary must be False where model\.residual_prior is"):
+        make_networks(config)
+    assert make_networks(config, auxiliary=False).auxiliary is None
+
+
+def test_without_a_decoder_nothing_of_it_is_in_the_state():
+    optimizer = make_optimizer(OptimizerConfig(), 10)
+    config = ModelConfig(channels=4, stages=1)
+    alone, both = (create_state(make_networks(config, auxiliary), optimizer, 0) for auxiliary in (False, True))
+    assert set(alone.params) == set(alone.batch_stats) == {"fusion"}
+    chex.assert_trees_all_equal(alone.params["fusion"], both.params["fusion"])
+    size = sum(leaf.size for leaf in jax.tree.leaves(alone.params))
+    # Adam keeps two values of each parameter; a few counters beside.
+    assert 2 * size <= sum(leaf.size for leaf in jax.tree.leaves(alone.opt_state)) < 2 * size + 8

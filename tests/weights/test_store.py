@@ -1,10 +1,14 @@
 """Weights files: round trip, and what is refused."""
 
+import json
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
@@ -30,6 +34,32 @@ def test_round_trip_is_bit_equal(weights, tmp_path):
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(weights.variables)
     chex.assert_trees_all_equal(loaded.variables, weights.variables)
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_files_from_before_the_fields_of_the_ablations_are_read(weights, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, weights)
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    model = json.loads(metadata["model"])
+    for name in ("fusion_block", "cpm", "residual_prior"):
+        del model[name]
+    tensors = {name: np.asarray(value) for name, value in flatten_dict(weights.variables, sep="/").items()}
+    save_file(tensors, path, {**metadata, "model": json.dumps(model)})
+    loaded = load_weights(path)
+    assert loaded.model == weights.model
+    chex.assert_trees_all_equal(loaded.variables, weights.variables)
+
+
+def test_weights_of_a_network_without_some_modules_round_trip(tmp_path):
+    config = ModelConfig(channels=4, stages=1, fusion_block="transformer", cpm=False, residual_prior=False)
+    image = jnp.zeros((1, 16, 16, 1))
+    variables = init_variables(RPFNet(config), jax.random.key(0), image, image)
+    path = tmp_path / "w.safetensors"
+    save_weights(path, Weights(config, variables))
+    loaded = load_weights(path)
+    assert loaded.model == config
+    chex.assert_trees_all_equal(loaded.variables, jax.tree.map(np.asarray, variables))
 
 
 def test_missing_file_is_named(tmp_path):

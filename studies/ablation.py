@@ -1,0 +1,242 @@
+"""The paper's Tables 1 to 3 by our own training: stages, weight of L_s, ablation of components.
+
+    python studies/ablation.py --study=stages --data=DIR --workdir=RUNS/studies --steps=300 --seeds 0 1 2
+    python studies/ablation.py --study=lambda2 --data=DIR --workdir=RUNS/studies --steps=300 --seeds 0 1 2
+    python studies/ablation.py --study=components --data=DIR --workdir=RUNS/studies --steps=300 --seeds 0 1 2
+
+DIR is laid out as configs/flir.py wants it; `synthetic` uses the embedded scenes. The cases are in `studies/cases.py`;
+all else is configs/flir.py with the options below. Each run has a folder of its own, named by the fields that it
+changes, its steps and its seed: what is finished is not done again, what was interrupted is continued, and the three
+studies share the runs that they have in common (the paper's own method).
+
+Leaves `<workdir>/<study>.csv`, a row per run, and `<workdir>/<study>.md`: the paper's rows, ours as mean ± population
+standard deviation over the seeds, and per metric how far both put the cases into the same order. Numbers of short
+runs are not the paper's; only the order is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import math
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from scipy import stats
+from tabulate import tabulate
+
+# Run as a script, the folder of this file is on the path and the configurations are not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs import flir
+from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.experiment import Trained, model_config, train_and_evaluate
+from rpfnet_jax.files import write_atomically
+from rpfnet_jax.metrics import COLUMNS, PROTOCOLS, Summary, summarise
+from rpfnet_jax.model import variable_shapes
+from rpfnet_jax.reports import comparison_table
+from rpfnet_jax.training import CheckpointError, NonFiniteError
+from studies.cases import METRICS, STUDIES, Case, Study
+
+PROTOCOL = "paper"
+_RECORD = "run.json"
+
+Row = dict[str, Any]
+
+
+class Stopped(Exception):  # noqa: N818 (not an error)
+    """A signal asked a run to stop; the same command continues."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What all runs of a study have in common.
+
+    Attributes:
+        workdir: of all runs and tables.
+        base: the configuration that the cases change.
+        seeds: each case is run once with each.
+    """
+
+    workdir: Path
+    base: ConfigDict
+    seeds: Sequence[int]
+
+    def config(self, case: Case, seed: int) -> ConfigDict:
+        """The configuration of one run."""
+        config = self.base.copy_and_resolve_references()
+        config.update_from_flattened_dict({**case.fields, "seed": seed, "name": case.slug})
+        return config
+
+    def folder(self, case: Case, seed: int) -> Path:
+        """Of one run."""
+        return self.workdir / "runs" / f"{case.slug},steps={self.base.steps},seed={seed}"
+
+
+def run(plan: Plan, case: Case, seed: int) -> Row:
+    """Trains and measures one case with one seed, unless that is done: its row of the table.
+
+    Raises:
+        Stopped: a signal asked for it.
+        CheckpointError: the folder holds a run of another configuration.
+    """
+    config, folder = plan.config(case, seed), plan.folder(case, seed)
+    path, asked = folder / _RECORD, json.loads(config.to_json())
+    # The seconds of a run that was interrupted are those of all its parts.
+    record = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "row": None}
+    if record["row"] is None or record["config"] != asked:
+        result = train_and_evaluate(config, folder)
+        seconds = record["seconds"] + result.seconds
+        row = _row(config, result, seconds) if result.finished else None
+        write_atomically(path, json.dumps({"config": asked, "seconds": seconds, "row": row}).encode())
+        if row is None:
+            raise Stopped(f"{folder} stopped after step {result.steps}; the same command continues")
+        record["row"] = row
+    return {"case": case.name, **record["row"]}
+
+
+def run_study(name: str, study: Study, plan: Plan) -> str:
+    """Makes all runs of a study; writes its CSV after each of them and its page at the end, which it returns.
+
+    The seeds are the outer loop, so that an interrupted study has all cases with the first seeds.
+
+    Raises:
+        Stopped, CheckpointError: as `run`.
+    """
+    rows: list[Row] = []
+    for seed in plan.seeds:
+        for case in study.cases:
+            print(f"{name}: {case.name}, seed {seed}", flush=True)
+            rows.append(run(plan, case, seed))
+            write_atomically(plan.workdir / f"{name}.csv", _csv(rows).encode())
+    page = report(study, rows)
+    write_atomically(plan.workdir / f"{name}.md", page.encode())
+    return page
+
+
+def report(study: Study, rows: Sequence[Row]) -> str:
+    """The page of a study from the rows of its runs."""
+    measured = {case.name: [row for row in rows if row["case"] == case.name] for case in study.cases}
+    summaries = {
+        name: summarise({column: row[column] for column in COLUMNS} for row in runs) for name, runs in measured.items()
+    }
+    printed = {f"the paper, {case.name}": dict(zip(METRICS, case.printed, strict=True)) for case in study.cases}
+    costs = [
+        [name, runs[0]["parameters"], f"{sum(row['train_seconds'] for row in runs) / len(runs):.0f}"]
+        for name, runs in measured.items()
+    ]
+    first = rows[0]
+    return "\n".join(
+        [
+            f"# {study.title}",
+            "",
+            f"{first['steps']} steps at batch {first['batch_size']}, {len(rows) // len(study.cases)} seed(s), "
+            f"{first['pairs']} pairs; mean ± population standard deviation over the seeds, protocol `{PROTOCOL}`. The "
+            "paper: 100 epochs at batch 16, 40 pairs.",
+            "",
+            comparison_table(summaries, PROTOCOL, printed),
+            "",
+            "Do both put the cases into the same order? Rank correlations over the cases, 1: yes, -1: the reverse:",
+            "",
+            _agreement_table(study, summaries),
+            "",
+            tabulate(costs, headers=["", "parameters", "seconds of training"], tablefmt="github"),
+            "",
+        ]
+    )
+
+
+def agreement(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Spearman's and Kendall's rank correlation of two rows of means; NaN where all values of one are the same."""
+    if len(set(ours)) == 1 or len(set(theirs)) == 1:
+        return math.nan, math.nan
+    return float(stats.spearmanr(ours, theirs).statistic), float(stats.kendalltau(ours, theirs).statistic)
+
+
+def _agreement_table(study: Study, summaries: Mapping[str, Mapping[str, Summary]]) -> str:
+    rows = []
+    for index, metric in enumerate(METRICS):
+        column = PROTOCOLS[PROTOCOL][metric]
+        ours = [summaries[case.name][column].mean for case in study.cases]
+        rows.append([metric, *agreement(ours, [case.printed[index] for case in study.cases])])
+    return tabulate(rows, headers=["", "Spearman", "Kendall"], tablefmt="github", floatfmt="+.2f")
+
+
+def _row(config: ConfigDict, result: Trained, seconds: float) -> Row:
+    shapes = variable_shapes(model_config(config)).items()
+    assert result.evaluation is not None  # It is there when the run has finished.
+    return {
+        "seed": config.seed,
+        "steps": result.steps,
+        "batch_size": config.batch_size,
+        "pairs": len(result.evaluation.rows),
+        **{column: summary.mean for column, summary in result.evaluation.summary.items()},
+        "parameters": sum(math.prod(shape) for path, shape in shapes if path.startswith("params/")),
+        "train_seconds": round(seconds, 1),
+    }
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def base_config(options: argparse.Namespace) -> ConfigDict:
+    """configs/flir.py with the options of the command line."""
+    config = flir.get_config()
+    fields = {
+        "steps": options.steps,
+        "batch_size": options.batch_size,
+        "data.root": options.data,
+        "data.patch_size": options.patch_size,
+        "validation.every_epochs": 0,
+        "validation.pairs": 1,
+        "validation.final_pairs": options.pairs,
+        "log.panels_every_steps": 0,
+    }
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", choices=STUDIES, required=True)
+    parser.add_argument("--data", required=True, help="as config.data.root of configs/flir.py")
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True, help="updates of each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--patch-size", type=int, default=128)
+    parser.add_argument("--pairs", type=int, default=0, help="validation pairs to measure; 0: all")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
+    enable_compilation_cache()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        plan = Plan(options.workdir, base_config(options), options.seeds)
+        print(run_study(options.study, STUDIES[options.study], plan))
+    except Stopped as stopped:
+        print(stopped)
+    except KeyboardInterrupt:
+        # Outside the steps, where nothing is under way that could be lost.
+        print("stopped; the same command continues")
+    except (OSError, ValueError, CheckpointError, NonFiniteError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
