@@ -22,7 +22,7 @@ from rpfnet_jax.weights import Weights, load_weights
 UNTRAINED = "untrained"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
-_WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors or .pth file, or 'untrained': the config's zero point.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "A shipped name, a file, or 'untrained': the config's zero point.")
 _DATA = flags.DEFINE_string(
     "data", None, "Folder of pairs ({ir,vis}, {mri,pet}); default: the config's validation pairs."
 )
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     path = Path(_WEIGHTS.value).expanduser()
     out = Path(_OUT.value).expanduser() if _OUT.value else path.parent / "fused"
     try:
-        weights = untrained(config) if _WEIGHTS.value == UNTRAINED else load_weights(path)
+        weights = untrained(config) if _WEIGHTS.value == UNTRAINED else load_weights(_WEIGHTS.value)
         defaults = weights.defaults.override(_NORM.value, _ADAPT.value, _RANGE.value)
         net = Fuser(dataclasses.replace(weights, defaults=defaults))
         pairs = _pairs_of(_DATA.value, weights) if _DATA.value else _validation_pairs(config, weights, out)

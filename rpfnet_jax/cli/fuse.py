@@ -1,6 +1,6 @@
 """Fuse pictures: two files, or all pairs of the same name in two folders.
 
-    rpfnet fuse --weights=W.safetensors --ir=ir/ --vis=vis/ --out=fused/
+    rpfnet fuse --ir=ir/ --vis=vis/ --out=fused/
 
 Every picture is fused at its own size; colour in, colour out. Pictures that are there already are skipped. A pair that
 can't be fused does not stop the others: it is reported at the end, and the exit code is then 1.
@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     network = parser.add_argument_group("method")
-    network.add_argument("--weights", type=Path, help="a .safetensors or .pth file, or the workdir of a training")
+    network.add_argument(
+        "--weights",
+        metavar="W",
+        help="a shipped name, a .safetensors or .pth file, or the workdir of a training (default: the best shipped)",
+    )
     network.add_argument(
         "--norm", choices=("image", "running", "adaptive"), help="norm mode, instead of the weights' own"
     )
@@ -164,8 +168,6 @@ def _fuser(options: argparse.Namespace) -> PictureFuser:
         if given:
             raise ValueError(f"--method={options.method} has no use for --{given[0]}")
         return BaselineFuser(options.method)
-    if options.weights is None:
-        raise ValueError("--weights is needed: a .safetensors or .pth file, or the workdir of a training")
     if options.tile is None:
         return load(options.weights, options.norm, options.adapt)
     if options.norm not in (None, "running") or options.adapt is not None:

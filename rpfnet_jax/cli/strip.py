@@ -1,6 +1,6 @@
 """One pair fused at several strengths of adaptation, side by side: the knob of `adaptive` mode as one picture.
 
-    rpfnet strip --weights=W.safetensors --ir=ir.png --vis=vis.png --out=strip.png
+    rpfnet strip --ir=ir.png --vis=vis.png --out=strip.png
 
 0 is `running` mode, 1 is `image` mode. Needs weights with per-stage statistics (see `rpfnet calibrate`).
 """
@@ -16,7 +16,7 @@ from rpfnet_jax.reports import contact_sheet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, required=True, help="a .safetensors or .pth file, or a workdir")
+    parser.add_argument("--weights", metavar="W", help="a name, a file or a workdir (default: the best shipped)")
     parser.add_argument("--ir", type=Path, required=True, help="infrared picture")
     parser.add_argument("--vis", type=Path, required=True, help="visible picture")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture to write")

@@ -1,6 +1,6 @@
 """Fuse two clips, frame by frame, into one.
 
-    rpfnet video --weights=W.safetensors --ir=ir.mp4 --vis=vis.mp4 --out=fused.mp4
+    rpfnet video --ir=ir.mp4 --vis=vis.mp4 --out=fused.mp4
 
 A clip is a video file or a folder of numbered pictures. Both must have the same number of frames, rate and size. The
 default is running mode, whose statistics do not depend on the single frame. Needs the extra `video`.
@@ -20,7 +20,7 @@ _DEFAULT_RATE = 25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, required=True, help="a .safetensors or .pth file, or a workdir")
+    parser.add_argument("--weights", metavar="W", help="a name, a file or a workdir (default: the best shipped)")
     parser.add_argument("--ir", type=Path, required=True, help="infrared clip: a video file or a folder of pictures")
     parser.add_argument("--vis", type=Path, required=True, help="visible clip")
     parser.add_argument("--out", type=Path, required=True, help="video file to write (.mp4, .mkv)")

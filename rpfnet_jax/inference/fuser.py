@@ -18,7 +18,7 @@ from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.pictures import OutputType, Picture, open_sources
 from rpfnet_jax.inference.tiling import TiledFuser
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, StageFeatures, fold
-from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
+from rpfnet_jax.weights import FusionDefaults, Weights, load_weights, shipped_names
 
 LARGEST_BATCH = 16
 
@@ -160,11 +160,12 @@ def _fold(config: ModelConfig, variables: dict[str, Any]) -> tuple[ModelConfig, 
     return folded_config, jax.device_put(folded)
 
 
-def load(path: str | os.PathLike[str], norm: NormMode | None = None, adapt: float | None = None) -> Fuser:
+def load(path: str | os.PathLike[str] | None = None, norm: NormMode | None = None, adapt: float | None = None) -> Fuser:
     """Loads trained weights, ready to fuse.
 
     Args:
-        path: a `.safetensors` file that training wrote; the workdir of a training run; or the authors' network (`.pth`,
+        path: the name of shipped weights (`rpfnet_jax.weights.shipped_names`; None: the best of them), a `.safetensors`
+            file that training wrote; the workdir of a training run; or the authors' network (`.pth`,
             module or state dict, or safetensors under torch's names), which is read without torch and without executing
             anything in it.
         norm: `image`, `running` or `adaptive` instead of the weights' own default.
@@ -174,4 +175,4 @@ def load(path: str | os.PathLike[str], norm: NormMode | None = None, adapt: floa
         FileNotFoundError: there is no such file.
         WeightsError: the file is not usable.
     """
-    return Fuser(load_weights(path), norm, adapt)
+    return Fuser(load_weights(shipped_names()[0] if path is None else path), norm, adapt)

@@ -2,6 +2,7 @@
 
 from rpfnet_jax.weights.errors import WeightsError
 from rpfnet_jax.weights.loading import load_weights
+from rpfnet_jax.weights.shipped import shipped_names
 from rpfnet_jax.weights.store import FusionDefaults, Weights, check_weights_name, save_weights
 from rpfnet_jax.weights.torch_names import to_torch
 
@@ -12,5 +13,6 @@ __all__ = [
     "check_weights_name",
     "load_weights",
     "save_weights",
+    "shipped_names",
     "to_torch",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights.errors import WeightsError
 from rpfnet_jax.weights.run_directory import read_run
+from rpfnet_jax.weights.shipped import shipped_file, shipped_names
 from rpfnet_jax.weights.store import FORMAT, Weights, parse_weights, read_safetensors
 from rpfnet_jax.weights.torch_archive import read_torch_archive
 from rpfnet_jax.weights.torch_names import from_torch
@@ -22,7 +23,7 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     """Reads our own weights or the authors'. Nothing in the file is executed, and torch is not needed.
 
     Args:
-        path: what `save_weights` wrote; the workdir of a training run (its newest checkpoint is read); or the authors'
+        path: a name of `shipped_names` (a file or folder of that name is `./NAME`); what `save_weights` wrote; the workdir of a training run (its newest checkpoint is read); or the authors'
             network as `torch.save` writes it (the module or its state dict) or as a safetensors file under torch's
             names. Of these only the module says how often the block is iterated; the others are taken for the released
             network's 3.
@@ -31,11 +32,12 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         FileNotFoundError: there is no such file.
         WeightsError: none of these, damaged, or not fitting the network: tensors are named.
     """
-    path = Path(path).expanduser()
+    path = shipped_file(os.fspath(path)) if os.fspath(path) in shipped_names() else Path(path).expanduser()
     if path.is_dir():
         return read_run(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
+        known = "" if path.suffix else f"; those that come with the package: {', '.join(shipped_names())}"
+        raise FileNotFoundError(f"no weights at {path}{known}")
     with path.open("rb") as file:
         start = file.read(4)
     if start == _ZIP:

@@ -537,9 +537,15 @@ def test_methods_have_no_use_for_the_options_of_the_network(fuse, scenes):
         assert "has no use for " + option.partition("=")[0] in one_line(fuse("--method=guided", option, weights=False))
 
 
+def test_without_weights_the_best_shipped_ones_are_used(fuse, scenes, tmp_path):
+    scenes("a")
+    assert fuse(weights=False).code == 0
+    expected = load().fuse(*paths(tmp_path, "a"))
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), expected)
+
+
 def test_unusable_weights(fuse, scenes, tmp_path):
     scenes("a")
-    assert one_line(fuse(weights=False)).startswith("--weights is needed: ")
     (tmp_path / "text.safetensors").write_text("hello")
     (tmp_path / "empty.safetensors").write_bytes(b"")
     for name, reason in (

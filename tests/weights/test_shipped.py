@@ -1,0 +1,67 @@
+"""Weights that come with the package."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rpfnet_jax
+from rpfnet_jax.weights import WeightsError, load_weights, save_weights, shipped, shipped_names
+
+FOLDER = Path(shipped.__file__).parent
+
+
+def test_every_shipped_file_is_in_the_index_with_its_checksum():
+    index = json.loads((FOLDER / "index.json").read_text())
+    assert {entry["file"] for entry in index.values()} == {path.name for path in FOLDER.glob("*.safetensors")}
+    for entry in index.values():
+        assert entry["sha256"] == hashlib.sha256((FOLDER / entry["file"]).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_weights_load_and_say_how_they_were_trained(name):
+    weights = load_weights(name)
+    assert weights.training["seed"] == 0
+    assert weights.training["data"]["train"] == "train"
+    # Trained: no layer is left at the statistics it starts with.
+    assert all(np.ptp(np.asarray(var)) > 0 for var in _leaves(weights.variables["batch_stats"], "var"))
+
+
+def test_load_without_a_name_gives_the_first():
+    assert rpfnet_jax.load().weights.training == load_weights(shipped_names()[0]).training
+
+
+def test_a_file_with_the_name_of_shipped_weights_is_reached_by_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = shipped_names()[0]
+    Path(name).write_text("hello")
+    load_weights(name)
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        load_weights(f"./{name}")
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(FileNotFoundError, match=rf"no weights at flirr; .*{shipped_names()[0]}"):
+        load_weights("flirr")
+
+
+def test_a_changed_or_missing_file_is_refused(tmp_path, monkeypatch):
+    name = shipped_names()[0]
+    entry = json.loads((FOLDER / "index.json").read_text())[name]
+    save_weights(tmp_path / "another.safetensors", load_weights(name))
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
+    with pytest.raises(WeightsError, match="install rpfnet-jax again"):
+        load_weights(name)
+    (tmp_path / entry["file"]).write_bytes((FOLDER / entry["file"]).read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="not the file that was shipped"):
+        load_weights(name)
+
+
+def _leaves(tree, name):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, name)
+        elif key == name:
+            yield value
