@@ -3,12 +3,14 @@
 The argument order is always fused image, infrared source, visible source.
 """
 
+from rpfnet_jax.metrics.bootstrap import PairedDifference, paired_bootstrap
 from rpfnet_jax.metrics.checks import Protocol
 from rpfnet_jax.metrics.fidelity import MIN_SIZE, viff, vifp, vifp_sum
 from rpfnet_jax.metrics.gradient import average_gradient, qabf, spatial_frequency
 from rpfnet_jax.metrics.gray import to_gray8
 from rpfnet_jax.metrics.information import entropy, mutual_information
 from rpfnet_jax.metrics.night import dark_lift, target_keep
+from rpfnet_jax.metrics.ranking import Standing, rank_of_ranks
 from rpfnet_jax.metrics.sheet import COLUMNS, PROTOCOLS, measure
 from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
 from rpfnet_jax.metrics.structural import ssim, ssim_sum
@@ -18,7 +20,9 @@ __all__ = [
     "COLUMNS",
     "MIN_SIZE",
     "PROTOCOLS",
+    "PairedDifference",
     "Protocol",
+    "Standing",
     "Summary",
     "average_gradient",
     "correlation_coefficient",
@@ -26,7 +30,9 @@ __all__ = [
     "entropy",
     "measure",
     "mutual_information",
+    "paired_bootstrap",
     "qabf",
+    "rank_of_ranks",
     "scd",
     "spatial_frequency",
     "ssim",
