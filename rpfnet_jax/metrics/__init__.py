@@ -10,6 +10,14 @@ from rpfnet_jax.metrics.gradient import average_gradient, qabf, spatial_frequenc
 from rpfnet_jax.metrics.gray import to_gray8
 from rpfnet_jax.metrics.information import entropy, mutual_information
 from rpfnet_jax.metrics.night import dark_lift, target_keep
+from rpfnet_jax.metrics.psd import (
+    RINGS,
+    log_spectrum,
+    power_spectrum,
+    radial_profile,
+    spectral_entropy,
+    spectral_fidelity,
+)
 from rpfnet_jax.metrics.ranking import Standing, rank_of_ranks
 from rpfnet_jax.metrics.sheet import COLUMNS, PROTOCOLS, measure
 from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
@@ -20,6 +28,7 @@ __all__ = [
     "COLUMNS",
     "MIN_SIZE",
     "PROTOCOLS",
+    "RINGS",
     "PairedDifference",
     "Protocol",
     "Standing",
@@ -28,13 +37,18 @@ __all__ = [
     "correlation_coefficient",
     "dark_lift",
     "entropy",
+    "log_spectrum",
     "measure",
     "mutual_information",
     "paired_bootstrap",
+    "power_spectrum",
     "qabf",
+    "radial_profile",
     "rank_of_ranks",
     "scd",
     "spatial_frequency",
+    "spectral_entropy",
+    "spectral_fidelity",
     "ssim",
     "ssim_sum",
     "standard_deviation",
