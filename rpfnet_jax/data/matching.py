@@ -41,7 +41,7 @@ def match_pairs(ir: Path, vis: Path, recursive: bool = False, suffixes: Collecti
         return Matched([Pair(vis.stem, ir, vis)], [])
     if ir.is_file() or vis.is_file():
         raise PairError(f"{ir} and {vis}: give two files or two folders")
-    sides = [_by_name(folder, recursive, suffixes) for folder in (ir, vis)]
+    sides = [files_by_name(folder, recursive, suffixes) for folder in (ir, vis)]
     pairs, alone = [], []
     for name in sorted({*sides[0], *sides[1]}, key=natural_key):
         files = [side.get(name, []) for side in sides]
@@ -58,7 +58,10 @@ def match_pairs(ir: Path, vis: Path, recursive: bool = False, suffixes: Collecti
     return Matched(pairs, alone)
 
 
-def _by_name(folder: Path, recursive: bool, suffixes: Collection[str]) -> dict[str, list[Path]]:
+def files_by_name(
+    folder: Path, recursive: bool = False, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> dict[str, list[Path]]:
+    """The pictures in a folder by their path below it without suffix, in natural order; hidden files don't count."""
     names: dict[str, list[Path]] = {}
     for path in _files(folder, recursive):
         if path.suffix.lower() in suffixes:

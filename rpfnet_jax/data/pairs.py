@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,27 +111,43 @@ def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     Raises:
         PairError: Listing all unreadable files with the reason and all pairs whose two sizes differ.
     """
+    return check_one_size([(pair.name, {"ir": pair.ir, "vis": pair.vis}) for pair in pairs], "pair")
+
+
+def check_one_size(groups: Iterable[tuple[str, Mapping[str, Path]]], noun: str) -> list[tuple[int, int]]:
+    """Decodes every file of every group; those of one group must have one size.
+
+    Args:
+        groups: Name, and what each file is -> the file.
+        noun: What a group is, for the message.
+
+    Returns:
+        (height, width) of each group, in order.
+
+    Raises:
+        PairError: Listing all unreadable files with the reason and all groups whose sizes differ.
+    """
     sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
     mismatched: list[str] = []
-    for pair in pairs:
-        found: list[tuple[int, int]] = []
-        for path in (pair.ir, pair.vis):
+    for name, files in groups:
+        found: dict[str, tuple[int, int]] = {}
+        for role, path in files.items():
             try:
                 height, width = read_image(path).shape[:2]
             except ImageError as error:
                 unreadable.append(str(error))
             else:
-                found.append((height, width))
-        if len(found) == 2 and found[0] != found[1]:
-            (ir_h, ir_w), (vis_h, vis_w) = found
-            mismatched.append(f"{pair.name}: ir {ir_h}\u00d7{ir_w} ({pair.ir}), vis {vis_h}\u00d7{vis_w} ({pair.vis})")
-        sizes.extend(found[:1])
+                found[role] = (height, width)
+        if len(set(found.values())) > 1:
+            listed = (f"{role} {height}\u00d7{width} ({files[role]})" for role, (height, width) in found.items())
+            mismatched.append(f"{name}: {', '.join(listed)}")
+        sizes.extend(list(found.values())[:1])
     problems = []
     if unreadable:
         problems.append("\n  ".join([f"{len(unreadable)} unreadable file(s):", *unreadable]))
     if mismatched:
-        problems.append("\n  ".join([f"{len(mismatched)} pair(s) of different size (H\u00d7W):", *mismatched]))
+        problems.append("\n  ".join([f"{len(mismatched)} {noun}(s) of different size (H\u00d7W):", *mismatched]))
     if problems:
         raise PairError("\n".join(problems))
     return sizes

@@ -1,0 +1,64 @@
+"""Measuring fused pictures that are files already, whoever made them."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from rpfnet_jax.data.images import read_image
+from rpfnet_jax.data.pairs import PairError
+from rpfnet_jax.data.triples import Triple, check_triples
+from rpfnet_jax.metrics import MIN_SIZE, measure, to_gray8
+
+
+def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool = False) -> dict[str, dict[str, float]]:
+    """Measures fused pictures against their sources; a worker holds one triple in memory at a time.
+
+    Args:
+        triples: from `rpfnet_jax.data.triples.find_triples`; their names differ.
+        workers: 1 measures in this process. More are processes of their own, started afresh: each imports the package
+            first, and a script that asks for them needs `if __name__ == "__main__":`. The values don't depend on it.
+        progress: show a progress bar.
+
+    Returns:
+        Name -> row of `rpfnet_jax.metrics.measure`, in the order of `triples`.
+
+    Raises:
+        PairError: files are unreadable, sizes differ or are too small, all of them named; nothing was measured.
+    """
+    check_measurable(triples)
+    with _mapper(min(workers, len(triples))) as mapped:
+        rows = tqdm(mapped(measure_triple, triples), total=len(triples), unit="picture", disable=not progress)
+        return {triple.name: row for triple, row in zip(triples, rows, strict=True)}
+
+
+def check_measurable(triples: Sequence[Triple]) -> None:
+    """Raises PairError when files are unreadable, sizes differ or are too small to be measured; all are named."""
+    sizes = check_triples(triples)
+    small = [f"{triple.fused} ({h}x{w})" for triple, (h, w) in zip(triples, sizes, strict=True) if min(h, w) < MIN_SIZE]
+    if small:
+        raise PairError(f"smaller than the {MIN_SIZE}x{MIN_SIZE} that the metrics need: {', '.join(small)}")
+
+
+def measure_triple(triple: Triple) -> dict[str, float]:
+    """The row of one triple; colour pictures are scored on their grey conversion."""
+    return measure(*(to_gray8(read_image(path)) for path in (triple.fused, triple.ir, triple.vis)))
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable]:
+    if workers <= 1:
+        yield map
+        return
+    # Not forked: the threads that JAX may have started do not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            # What waits in the queue would otherwise be measured before Ctrl-C or an error gets through.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
