@@ -99,7 +99,7 @@ def paths_to_the_pictures(study: Study) -> str:
         summaries = {label: summarise(values.values()) for label, values in rows.items()}
         pages += [f"## {name}: {len(pairs)} pairs, list {fingerprint(pairs)}", ""]
         for protocol, printed in (("paper", {"the paper": PAPER[name]}), ("standard", {})):
-            pages += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, printed), ""]
+            pages += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, printed).render(), ""]
     figure = spread_figure(spread, PAPER, protocol="paper")
     write_atomically(study.out / "spread.png", figure)
     return "\n".join(pages)
@@ -117,7 +117,12 @@ def norm_modes(study: Study) -> str:
             rows[f"running, {label}"] = study.measure(f"calibrated_{norm}", name, pairs, weights, norm="running")
         rows["image"] = study.measure("clean", name, pairs, study.weights)
         summaries = {label: summarise(values.values()) for label, values in rows.items()}
-        pages += [f"## {name}: norm modes, {len(pairs)} pairs", "", comparison_table(summaries, "standard", {}), ""]
+        pages += [
+            f"## {name}: norm modes, {len(pairs)} pairs",
+            "",
+            comparison_table(summaries, "standard").render(),
+            "",
+        ]
     return "\n".join(pages)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.cli import calibrate, convert, fuse, strip, video
+from rpfnet_jax.cli import calibrate, compare, convert, fuse, strip, video
 from rpfnet_jax.version import __version__
 
-_COMMANDS = (fuse, video, strip, convert, calibrate)
+_COMMANDS = (fuse, video, strip, convert, calibrate, compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 The argument order is always fused image, infrared source, visible source.
 """
 
-from rpfnet_jax.metrics.bootstrap import PairedDifference, paired_bootstrap
+from rpfnet_jax.metrics.bootstrap import RESAMPLES, PairedDifference, paired_bootstrap
 from rpfnet_jax.metrics.checks import Protocol
 from rpfnet_jax.metrics.fidelity import MIN_SIZE, viff, vifp, vifp_sum
 from rpfnet_jax.metrics.gradient import average_gradient, qabf, spatial_frequency
@@ -28,6 +28,7 @@ __all__ = [
     "COLUMNS",
     "MIN_SIZE",
     "PROTOCOLS",
+    "RESAMPLES",
     "RINGS",
     "PairedDifference",
     "Protocol",

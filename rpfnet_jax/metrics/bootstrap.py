@@ -18,14 +18,14 @@ class PairedDifference(NamedTuple):
         low: 2.5 % quantile of that difference over the resamples.
         high: 97.5 % quantile.
         share_better: share of the resamples in which A is better; equal ones count half. Near 0.5: cannot be told.
-        count: images on which both are defined.
+        images: how many, on which both are defined.
     """
 
     difference: float
     low: float
     high: float
     share_better: float
-    count: int
+    images: int
 
 
 def paired_bootstrap(
@@ -63,7 +63,8 @@ def paired_bootstrap(
     differences = differences[~np.isnan(differences)]
     count = len(differences)
     if count == 0:
-        return PairedDifference(*4 * [float("nan")], 0)
+        nan = float("nan")
+        return PairedDifference(nan, nan, nan, nan, 0)
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // count)
     means = np.concatenate(

@@ -48,8 +48,8 @@ def rank_of_ranks(table: Mapping[str, Mapping[str, float]], lower: Collection[st
             raise ValueError(f"{method} can't be ranked by {', '.join(undefined)}: the value is not a number")
     # Best first: rank 1 goes to the smallest of these.
     signs = np.array([1.0 if metric in lower else -1.0 for metric in metrics])
-    values = np.array([[row[metric] for metric in metrics] for row in table.values()])
-    ranks = rankdata(signs * values, axis=0)
+    matrix = np.array([[row[metric] for metric in metrics] for row in table.values()])
+    ranks = rankdata(signs * matrix, axis=0)
     # By sums: they are multiples of 1/2, so that equal means are equal in floating point, too.
     places = rankdata(ranks.sum(axis=1))
     means = ranks.sum(axis=1) / len(metrics)

@@ -16,7 +16,7 @@ def test_agrees_with_scipy():
     theirs = bootstrap((A - B,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
     assert ours.difference == pytest.approx(A.mean() - B.mean())
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
-    assert ours.count == 60
+    assert ours.images == 60
 
 
 def test_is_the_same_each_time_and_another_with_another_seed():
@@ -52,7 +52,7 @@ def test_images_without_a_value_do_not_count():
     nan = float("nan")
     assert paired_bootstrap(np.array([1, nan, 3]), np.array([0, 5, nan])) == (1.0, 1.0, 1.0, 1.0, 1)
     nothing = paired_bootstrap(np.array([nan]), np.ones(1))
-    assert nothing.count == 0
+    assert nothing.images == 0
     assert np.isnan(nothing[:4]).all()
 
 

@@ -75,7 +75,7 @@ def test_csv_is_read_back_bit_equal(rows):
 
 def test_comparison_has_published_means_above_measured_ones(rows):
     summary = summarise(rows.values())
-    table = comparison_table({"ours": summary}, "paper", {"the paper": {"EN": 7.44}})
+    table = comparison_table({"ours": summary}, "paper", {"the paper": {"EN": 7.44}}).render()
     _, _, printed, ours = (line.split("|") for line in table.splitlines())
     assert [cell.strip() for cell in printed[1:4]] == ["the paper", "7.44", "-"]
     assert ours[4].strip() == f"{summary['sd_paper'].mean:.3f} ± {summary['sd_paper'].std:.3f}"
