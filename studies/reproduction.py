@@ -27,7 +27,7 @@ from rpfnet_jax.experiment import evaluate
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import summarise
-from rpfnet_jax.reports import comparison_table, read_metrics_csv, spread_figure
+from rpfnet_jax.reports import comparison_table, encode, read_metrics_csv, spread_figure
 from rpfnet_jax.weights import load_weights
 
 SETS = {"TNO": "tno/test", "FLIR": "flir/val", "MSRS": "msrs/test", "M3FD": "m3fd/test"}
@@ -100,7 +100,7 @@ def paths_to_the_pictures(study: Study) -> str:
         pages += [f"## {name}: {len(pairs)} pairs, list {fingerprint(pairs)}", ""]
         for protocol, printed in (("paper", {"the paper": PAPER[name]}), ("standard", {})):
             pages += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, printed).render(), ""]
-    figure = spread_figure(spread, PAPER, protocol="paper")
+    figure = encode(spread_figure(spread, PAPER, protocol="paper"), dpi=130)
     write_atomically(study.out / "spread.png", figure)
     return "\n".join(pages)
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from rpfnet_jax.data.pairs import PairError
+from rpfnet_jax.data.triples import Triple, find_triples
+
 
 class NamedPath(NamedTuple):
     """NAME=PATH of a command line."""
@@ -37,6 +40,19 @@ def unique(named: Iterable[NamedPath]) -> dict[str, Path]:
             raise ValueError(f"{path}: no such file or folder (of {name})")
         paths[name] = path
     return paths
+
+
+def triples_of(fused: Path, ir: Path, vis: Path) -> list[Triple]:
+    """One triple of three files, or those of three folders.
+
+    Raises:
+        PairError: folders and files are mixed, or see `find_triples`.
+    """
+    if fused.is_file() and ir.is_file() and vis.is_file():
+        return [Triple(vis.stem, fused, ir, vis)]
+    if any(path.is_file() for path in (fused, ir, vis)):
+        raise PairError(f"{fused}, {ir} and {vis}: give three files or three folders")
+    return find_triples(fused, ir, vis)
 
 
 def count(text: str) -> int:

@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rpfnet_jax.cli.arguments import count, named_path, unique
+from rpfnet_jax.cli.output import table_format, write_tables
 from rpfnet_jax.data.pairs import natural_key
 from rpfnet_jax.data.triples import find_triples, match_triples
 from rpfnet_jax.evaluation import measure_triples
-from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import PROTOCOLS, summarise
-from rpfnet_jax.reports import FORMATS, PAPER_METRICS, Format, ranking_table, read_metrics_csv, versus_table
+from rpfnet_jax.reports import FORMATS, PAPER_METRICS, ranking_table, read_metrics_csv, versus_table
 
-_SUFFIXES: dict[str, Format] = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 _LISTED = 20
 
 Rows = Mapping[str, Mapping[str, float]]
@@ -51,12 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     methods = unique(options.methods)
-    form: Format = options.format or _SUFFIXES.get(options.out.suffix.lower() if options.out else "", "terminal")
     if options.versus:
         unknown = [name for name in options.versus if name not in methods]
         if unknown:
             raise ValueError(f"--versus: {unknown[0]} is none of {', '.join(methods)}")
-        if form == "csv":
+        if table_format(options.format, options.out) == "csv":
             raise ValueError("--versus is a second table, which a CSV file has no place for; choose another --format")
     rows = _measured(methods, options)
     summaries = {name: summarise(values.values()) for name, values in rows.items()}
@@ -64,12 +62,7 @@ def run(options: argparse.Namespace) -> None:
     if options.versus:
         a, b = ((name, rows[name]) for name in options.versus)
         tables.append(versus_table(a, b, options.protocol, options.metrics))
-    text = "\n\n".join(table.render(form) for table in tables) + "\n"
-    if options.out is None:
-        print(text, end="")
-    else:
-        write_atomically(options.out, text.encode())
-        print(options.out)
+    write_tables(tables, options.format, options.out)
 
 
 def _measured(methods: Mapping[str, Path], options: argparse.Namespace) -> dict[str, Rows]:

@@ -11,6 +11,7 @@ from rpfnet_jax.metrics import measure, summarise
 from rpfnet_jax.reports import (
     comparison_table,
     contact_sheet,
+    encode,
     evaluation_report,
     metrics_csv,
     protocol_table,
@@ -83,8 +84,8 @@ def test_comparison_has_published_means_above_measured_ones(rows):
 
 def test_spread_figure_is_a_picture_and_the_same_each_time(rows):
     sets = {"X": {"ours": rows, "theirs": rows}, "Y": {"ours": rows, "theirs": rows}}
-    figures = [spread_figure(sets, {"X": {"EN": 7.0}}, "standard") for _ in range(2)]
+    figures = [encode(spread_figure(sets, {"X": {"EN": 7.0}}, "standard"), dpi=130) for _ in range(2)]
     assert figures[0] == figures[1]
     with Image.open(io.BytesIO(figures[0])) as picture:
         assert min(picture.size) > 500
-    assert spread_figure(sets, {}, "standard") != figures[0]
+    assert encode(spread_figure(sets, {}, "standard"), dpi=130) != figures[0]
