@@ -3,8 +3,8 @@
     rpfnet psd --ir=ir.png --vis=vis.png RPFNet=fused.png TarDAL=other.png --figure=psd.png
 
 One picture each, or folders of the same names, over which everything is averaged. The paper (Figure 6) prints no
-formulas; these are this project's own. PSD = |FFT2(F - mean F)|^2 of grey levels; spectral entropy in bits; fidelity = Pearson
-correlation of log10(1 + PSD) of the fused picture and of a source, all frequencies but zero.
+formulas; these are this project's own. PSD = |FFT2(F - mean F)|^2 of grey levels; spectral entropy in bits; fidelity =
+Pearson correlation of log10(1 + PSD) of the fused picture and of a source, over all frequencies but zero.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rpfnet_jax.reports.canvas import COLORS, new_figure, styled
+from rpfnet_jax.reports.canvas import COLORS, new_figure, plain, styled
 
 # Area of the largest bubble in square points.
 _LARGEST = 1400.0
@@ -58,7 +58,7 @@ def read_bubbles(text: str) -> tuple[str, list[Bubble]]:
 
 @styled
 def bubble_figure(metric: str, bubbles: Sequence[Bubble]) -> Any:
-    """Draws the metric over the number of parameters; the area of a bubble is its FLOPs.
+    """Draws the metric over the number of parameters; the area of a bubble is its FLOPs, which stand beside it.
 
     Args:
         metric: label of the vertical axis.
@@ -67,8 +67,6 @@ def bubble_figure(metric: str, bubbles: Sequence[Bubble]) -> Any:
     Returns:
         A matplotlib Figure.
     """
-    from matplotlib.lines import Line2D
-
     figure = new_figure(4.6, 3.2)
     axis = figure.subplots()
     most = max(bubble.gflops for bubble in bubbles)
@@ -81,23 +79,6 @@ def bubble_figure(metric: str, bubbles: Sequence[Bubble]) -> Any:
     axis.set(xscale="log", xlabel="parameters", ylabel=metric)
     # Room for the bubbles: limits know centres only.
     axis.margins(0.22)
-    sizes = [most, most / 4, most / 16]
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="",
-            markersize=(_LARGEST * size / most) ** 0.5,
-            color="0.8",
-            label=f"{size:.3g}",
-        )
-        for size in sizes
-    ]
-    axis.legend(
-        handles=handles, title="GFLOPs", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
-        labelspacing=2.2, borderpad=1.5, handletextpad=1.6,
-    )  # fmt: skip
     _label(figure, axis, bubbles, most)
     return figure
 
@@ -109,11 +90,14 @@ def _label(figure: Any, axis: Any, bubbles: Sequence[Bubble], most: float) -> No
     figure.set_layout_engine("none")
     pixel = figure.dpi / 72
     centres = axis.transData.transform([(b.parameters, b.value) for b in bubbles])
-    radii = [pixel * (_LARGEST * b.gflops / most / np.pi) ** 0.5 for b in bubbles]
+    radii = [pixel * (_LARGEST * b.gflops / most) ** 0.5 / 2 for b in bubbles]
     taken = [(x - r, y - r, x + r, y + r) for (x, y), r in zip(centres, radii, strict=True)]
     frame = axis.get_window_extent()
     for bubble, (x, y), radius in zip(bubbles, centres, radii, strict=True):
-        text = axis.annotate(bubble.name, (bubble.parameters, bubble.value), (0, 0), textcoords="offset pixels")
+        name = f"{plain(bubble.name)}\n{bubble.gflops:.3g} GFLOPs"
+        text = axis.annotate(
+            name, (bubble.parameters, bubble.value), (0, 0), textcoords="offset pixels", fontsize=7, linespacing=1.0
+        )
         extent = text.get_window_extent()
         width, height, gap = extent.width, extent.height, 2 * pixel
         offsets = [

@@ -26,8 +26,6 @@ _STYLE = {
     "ytick.labelsize": 7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    # Names of methods are text: no $ begins a formula.
-    "text.parse_math": False,
     "pdf.fonttype": 42,
 }
 
@@ -87,6 +85,11 @@ def encode(figure: Any, form: str = "png", dpi: int = 300) -> bytes:
     return buffer.getvalue()
 
 
+def plain(text: str) -> str:
+    """A label that comes from a user: no $ begins a formula."""
+    return text.replace("$", r"\$")
+
+
 def show_picture(axis: Any, picture: Shaped[np.ndarray, "h w *channels"], title: str = "", **options: Any) -> Any:
     """Draws a picture without axes: uint8, grey or RGB; or a map with `cmap` and its limits."""
     if picture.ndim == 2 and "cmap" not in options:
@@ -94,7 +97,7 @@ def show_picture(axis: Any, picture: Shaped[np.ndarray, "h w *channels"], title:
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     if title:
-        axis.set_title(title, pad=3)
+        axis.set_title(plain(title), pad=3)
     return axis.imshow(picture, **{"interpolation": "antialiased", **options})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rpfnet_jax.reports.canvas import COLORS, new_figure, styled
+from rpfnet_jax.reports.canvas import COLORS, new_figure, plain, styled
 
 _COLUMNS = 3
 
@@ -40,7 +40,9 @@ def curves_figure(runs: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]],
             if len(points) > 1:
                 axis.plot(*points.T, color=color, alpha=0.25, linewidth=0.6)
             dot = {"marker": "."} if len(points) < 20 else {}
-            axis.plot(points[:, 0], _running_mean(points[:, 1], window), color=color, linewidth=1.1, label=name, **dot)
+            axis.plot(
+                points[:, 0], _running_mean(points[:, 1], window), color=color, linewidth=1.1, label=plain(name), **dot
+            )
         axis.set_title(term)
     for axis in axes[len(terms) :]:
         axis.set_axis_off()

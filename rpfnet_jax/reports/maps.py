@@ -17,7 +17,9 @@ _WIDTH = 6.8
 def features_figure(
     pictures: Mapping[str, UInt8[np.ndarray, "h w"]], stages: Sequence[Mapping[str, Float[np.ndarray, "h w"]]]
 ) -> Any:
-    """Draws pictures in a first row, then one row of feature maps per stage, each map stretched from 0 to 1.
+    """Draws pictures in a first row, then one row of feature maps per stage.
+
+    Each map is stretched from its 1 % to its 99 % quantile: the borders hold outliers.
 
     Args:
         pictures: title -> picture, as many as a stage has maps.
@@ -52,35 +54,31 @@ def features_figure(
 def weights_figure(
     pictures: Mapping[str, UInt8[np.ndarray, "h w"]], masks: Mapping[str, Float[np.ndarray, "h w"]]
 ) -> Any:
-    """Draws pictures, then maps of 0 and 1 with the share of pixels that are 1, four in a row.
+    """Draws pictures, then maps of 0 and 1 with the share of pixels that are 1.
 
     Args:
-        pictures: title -> picture.
-        masks: title -> map in [0, 1].
+        pictures: title -> picture, the first row.
+        masks: title -> map in [0, 1], as many, the second row.
 
     Returns:
         A matplotlib Figure.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no pictures, or another number of masks.
     """
-    if not pictures:
-        raise ValueError("a figure of weights needs pictures")
+    if not pictures or len(masks) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures need as many masks, and there must be some")
     height, width = next(iter(pictures.values())).shape
-    columns = 4
-    rows = -(-(len(pictures) + len(masks)) // columns)
-    figure = new_figure(_WIDTH, rows * (_WIDTH / columns * height / width + 0.25))
+    figure = new_figure(_WIDTH, 2 * (_WIDTH / len(pictures) * height / width + 0.22))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
+    above, below = figure.subplots(2, len(pictures), squeeze=False)
+    for axis, (title, picture) in zip(above, pictures.items(), strict=True):
         show_picture(axis, picture, title)
-    for axis, (title, mask) in zip(axes, masks.items(), strict=False):
+    for axis, (title, mask) in zip(below, masks.items(), strict=True):
         show_picture(axis, mask, f"{title}: {100 * mask.mean():.1f} %", cmap="gray", vmin=0, vmax=1)
-    for axis in axes:
-        axis.set_axis_off()
     return figure
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+    low, high = np.percentile(values, (1, 99))
+    return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from rpfnet_jax.reports.canvas import new_figure, show_picture, styled
+from rpfnet_jax.reports.canvas import new_figure, plain, show_picture, styled
 
 # Red as in the paper; further boxes differ in brightness as well.
 _FRAMES = ((230, 20, 20), (86, 180, 233), (240, 228, 66))
@@ -56,7 +56,7 @@ def zoom(picture: UInt8[np.ndarray, "h w *channels"], boxes: Sequence[Box]) -> U
     source = Image.fromarray(picture).convert("RGB")
     image = source.resize((width * factor, height * factor), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
-    line = max(2, round(max(image.size) / 250))
+    line = max(2, round(max(image.size) / 150))
     framed = [
         (box.x * factor, box.y * factor, (box.x + box.width) * factor, (box.y + box.height) * factor) for box in boxes
     ]
@@ -114,10 +114,11 @@ def panel_figure(
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
     axes = figure.subplots(len(rows), len(titles), squeeze=False, gridspec_kw={"height_ratios": ratios})
     for line, (label, pictures) in zip(axes, rows.items(), strict=True):
-        for index, (axis, title, picture) in enumerate(zip(line, titles, pictures, strict=True)):
-            show_picture(axis, zoom(picture, boxes.get(label, ())), title if line is axes[0] else "")
-            if index == 0:
-                axis.set_ylabel(label, labelpad=2)
+        for axis, picture in zip(line, pictures, strict=True):
+            show_picture(axis, zoom(picture, boxes.get(label, ())))
+        line[0].set_ylabel(plain(label), labelpad=2)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(plain(title), pad=3)
     return figure
 
 

@@ -78,25 +78,27 @@ def phase_figure(ir: UInt8[np.ndarray, "h w"], vis: UInt8[np.ndarray, "h w"], wi
     phase = np.fft.fftshift(np.where(inside > 0, 0.0, np.angle(np.fft.fft2(ir))))
     height, width = ir.shape
     cell = 1.7
-    figure = new_figure(4 * cell, 2 * (cell * height / width + 0.35))
+    figure = new_figure(4 * cell, 2 * (cell * height / width + 0.22))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
     axes = figure.subplots(2, 4)
     show_picture(axes[0, 0], ir, "IR")
-    # A tenth of the spectrum, or nobody would see the window.
+    # Only its middle, or nobody would see the window.
     extent = (-0.5, 0.5, 0.5, -0.5)
     show_picture(
-        axes[0, 1], phase, f"its phase, centre; {100 * inside.mean():.2f} % set to 0",
+        axes[0, 1], phase, f"phase, {100 * inside.mean():.2f} % set to 0",
         cmap="twilight", vmin=-np.pi, vmax=np.pi, extent=extent, aspect=height / width, interpolation="nearest",
     )  # fmt: skip
     reach = 2 * (max(abs(window.x), abs(window.y)) + window.side)
     axes[0, 1].set(xlim=(-reach, reach), ylim=(reach, -reach))
-    show_picture(axes[0, 2], changed, "back in space")
+    show_picture(axes[0, 2], changed, "transformed back")
+    most = max(1.0, float(np.percentile(difference, 99.5)))
     share = 100 * np.mean(difference > 0)
-    show_picture(axes[0, 3], difference, f"difference; {share:.0f} % of the pixels", cmap="magma")
+    show_picture(axes[0, 3], difference, f"{share:.0f} % of the pixels differ", cmap="magma", vmin=0, vmax=most)
     show_picture(axes[1, 0], vis, "VIS")
     show_picture(axes[1, 1], with_phase_of(ir, vis), "amplitude of IR, phase of VIS")
     show_picture(axes[1, 2], with_phase_of(vis, ir), "amplitude of VIS, phase of IR")
-    axes[1, 3].set_axis_off()
+    amplitude = np.fft.fftshift(np.log10(1 + np.abs(np.fft.fft2(ir))))
+    show_picture(axes[1, 3], amplitude, "amplitude of IR, kept (log)", cmap="magma", vmin=2, vmax=amplitude.max())
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from rpfnet_jax.reports.canvas import COLORS, new_figure, show_picture, styled
+from rpfnet_jax.reports.canvas import COLORS, new_figure, plain, show_picture, styled
 
 _PER_ROW = 6
 # Sources in black and grey, so that colours are left for methods.
@@ -33,8 +33,8 @@ def spectra_figure(
     """
     if not spectra or set(spectra) != set(profiles):
         raise ValueError("a figure of spectra needs spectra, and a profile of each")
-    columns = min(_PER_ROW, len(spectra))
-    lines = -(-len(spectra) // columns)
+    lines = -(-len(spectra) // _PER_ROW)
+    columns = -(-len(spectra) // lines)
     figure = new_figure(max(4.0, 1.2 * columns + 0.6), 1.35 * lines + 2.4)
     above, below = figure.subfigures(2, 1, height_ratios=(1.35 * lines, 2.4))
     axes = above.subplots(lines, columns, squeeze=False)
@@ -60,7 +60,7 @@ def spectra_figure(
             color, dash = COLORS[index], ("-", "-.", ":")[turn % 3]
         frequencies = (np.arange(len(profile)) + 0.5) / (2 * len(profile))
         shown = np.isfinite(profile) & (profile > 0)
-        axis.plot(frequencies[shown], profile[shown], color=color, linestyle=dash, linewidth=1.1, label=name)
+        axis.plot(frequencies[shown], profile[shown], color=color, linestyle=dash, linewidth=1.1, label=plain(name))
     axis.set(yscale="log", xlim=(0, 0.5), xlabel="spatial frequency (cycles per pixel)", ylabel="PSD per pixel")
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from rpfnet_jax.data.images import read_gray
@@ -33,12 +34,14 @@ def draw(options: argparse.Namespace) -> Any:
     if ir.shape != vis.shape:
         raise ValueError(f"{options.ir} has the size {ir.shape}, {options.vis} {vis.shape}")
     config = LossConfig.preset(options.reading, weight_signs=options.signs)
-    images = [(side[None, ..., None] / np.float32(255)).astype(np.float32) for side in (ir, vis)]
-    weight = np.asarray(adaptive_weight(*images, config))[0, ..., 0]
-    thermal = np.asarray(thermal_mask(images[0], config.scope))[0, ..., 0]
-    texture = np.asarray(texture_mask(images[1], config.scope))[0, ..., 0]
+    inputs = [jnp.asarray(side[None, ..., None], jnp.float32) / 255 for side in (ir, vis)]
+    weight = np.asarray(adaptive_weight(inputs[0], inputs[1], config))[0, ..., 0]
+    thermal = np.asarray(thermal_mask(inputs[0], config.scope))[0, ..., 0]
+    texture = np.asarray(texture_mask(inputs[1], config.scope))[0, ..., 0]
     difference = np.abs(ir.astype(np.int16) - vis).astype(np.uint8)
+    # What D_pos of Eq. 11 draws the fused picture to.
+    target = np.where(weight > 0, ir, vis)
     return weights_figure(
-        {"IR": ir, "VIS_Y": vis, "|IR - VIS_Y|": difference},
+        {"IR": ir, "VIS_Y": vis, "|IR - VIS_Y|": difference, "IR w + VIS_Y (1 - w)": target},
         {"w, Eq. 9": weight, "1 - w": 1 - weight, "T(IR), Eq. 7": thermal, "m(VIS_Y), Eq. 6": texture},
     )
