@@ -36,7 +36,7 @@ def spread_figure(
     """
     methods = list(next(iter(sets.values())))
     width = 0.8 / len(methods)
-    figure = new_figure(10, 5.2)
+    figure = new_figure(10.0, 5.2)
     axes = figure.subplots(2, -(-len(metrics) // 2))
     for axis, metric in zip(axes.flat, metrics, strict=False):
         column = PROTOCOLS[protocol][metric]
