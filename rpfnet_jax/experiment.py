@@ -22,7 +22,7 @@ from rpfnet_jax.data.sets import open_training_sets
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser, PictureFuser
 from rpfnet_jax.losses import LossConfig
-from rpfnet_jax.metrics import COLUMNS, MIN_SIZE, Summary, measure, summarise, to_gray8
+from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.training import (
@@ -38,7 +38,7 @@ from rpfnet_jax.weights import FusionDefaults, Weights, save_weights
 CONTACT_SHEET_ROWS = 8
 
 # Metrics of which more is better.
-MONITORS = tuple(column for column in COLUMNS if column != "dark_lift")
+MONITORS = tuple(column for column in COLUMNS if column not in LOWER_IS_BETTER)
 
 # Fields that may differ between a run and its continuation: none of them changes a parameter.
 _FREE_FIELDS = ("name", "log", "validation", "fusion")

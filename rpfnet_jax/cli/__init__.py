@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.cli import calibrate, compare, convert, cost, figure, fuse, psd, strip, video
+from rpfnet_jax.cli import calibrate, compare, convert, cost, figure, fuse, metrics, psd, strip, video
 from rpfnet_jax.cli.commands import subcommands
 from rpfnet_jax.version import __version__
 
-_COMMANDS = (fuse, video, strip, convert, calibrate, compare, psd, figure, cost)
+_COMMANDS = (fuse, video, metrics, compare, psd, figure, cost, strip, convert, calibrate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

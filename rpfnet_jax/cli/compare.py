@@ -18,7 +18,7 @@ from rpfnet_jax.cli.arguments import count, named_path, unique
 from rpfnet_jax.cli.output import table_format, write_tables
 from rpfnet_jax.data.pairs import natural_key
 from rpfnet_jax.data.triples import find_triples, match_triples
-from rpfnet_jax.evaluation import measure_triples
+from rpfnet_jax.evaluation import measure_triples, workers_for
 from rpfnet_jax.metrics import PROTOCOLS, summarise
 from rpfnet_jax.reports import FORMATS, PAPER_METRICS, ranking_table, read_metrics_csv, versus_table
 
@@ -42,10 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", nargs="+", default=PAPER_METRICS, metavar="M", help="columns, ranked over: default the paper's six"
     )
     parser.add_argument("--versus", nargs=2, metavar=("A", "B"), help="paired bootstrap of two methods")
-    parser.add_argument("--common", action="store_true", help="measure only what all have, instead of refusing")
+    parser.add_argument("--partial", action="store_true", help="measure only what all have, instead of refusing")
     parser.add_argument("--format", choices=FORMATS, help="default: what the suffix of --out says, or terminal")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there instead of printing it")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes that measure (default: 1)")
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="processes (default: one per core, one for a few pictures)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -71,11 +73,15 @@ def _measured(methods: Mapping[str, Path], options: argparse.Namespace) -> dict[
     folders = {name: path for name, path in methods.items() if name not in tables}
     if folders and (options.ir is None or options.vis is None):
         raise ValueError(f"--ir and --vis are needed to measure {', '.join(folders)}")
-    find = (lambda *paths: match_triples(*paths).triples) if options.common else find_triples
+    find = (lambda *paths: match_triples(*paths).triples) if options.partial else find_triples
     triples = {name: {t.name: t for t in find(path, options.ir, options.vis)} for name, path in folders.items()}
-    shared = _shared({name: {**tables, **triples}[name] for name in methods}, options.common)
+    shared = _shared({name: {**tables, **triples}[name] for name in methods}, options.partial)
     measured = {
-        name: measure_triples([found[picture] for picture in shared], options.workers, progress=sys.stderr.isatty())
+        name: measure_triples(
+            [found[picture] for picture in shared],
+            options.workers or workers_for(len(shared)),
+            progress=sys.stderr.isatty(),
+        )
         for name, found in triples.items()
     }
     return {name: measured.get(name) or {p: tables[name][p] for p in shared} for name in methods}
@@ -88,14 +94,14 @@ def _read(path: Path) -> Rows:
         raise ValueError(f"{path}: not a table of metrics per picture: {error}") from error
 
 
-def _shared(methods: Mapping[str, Mapping[str, object]], common: bool) -> list[str]:
-    """The pictures that all methods have, in natural order; that are all there are, unless `common` is True."""
+def _shared(methods: Mapping[str, Mapping[str, object]], partial: bool) -> list[str]:
+    """The pictures that all methods have, in natural order; that are all there are, unless `partial` is True."""
     everything = sorted({picture for found in methods.values() for picture in found}, key=natural_key)
     lacking = {picture: [name for name, found in methods.items() if picture not in found] for picture in everything}
     alone = [f"{picture}: not in {', '.join(names)}" for picture, names in lacking.items() if names]
-    if alone and not common:
+    if alone and not partial:
         more = [f"... and {len(alone) - _LISTED} more"] if len(alone) > _LISTED else []
-        head = f"{len(alone)} picture(s) that not all methods have (--common leaves them out):"
+        head = f"{len(alone)} picture(s) that not all methods have (--partial leaves them out):"
         raise ValueError("\n  ".join([head, *alone[:_LISTED], *more]))
     shared = [picture for picture, names in lacking.items() if not names]
     if not shared:

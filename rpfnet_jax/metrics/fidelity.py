@@ -17,21 +17,21 @@ from rpfnet_jax.metrics.checks import Protocol, check_gray8, check_protocol
 
 # Window of each scale, finest first; sigma is a fifth of the size. Scales below the first are decimated by 2
 # after a blur with their own window, and only windows inside the image count.
-_WINDOW_SIZES = (17, 9, 5, 3)
+WINDOW_SIZES = (17, 9, 5, 3)
 
 MIN_SIZE = 41
 """Smallest height and width, in pixels, for which the coarsest of the four scales still holds one window."""
 
-_VIFP_NOISE = 2.0
+VIFP_NOISE = 2.0
 
 # Han et al. state sigma² as a fraction of the squared dynamic range of 8-bit images.
-_VIFF_NOISE = 0.005 * 255.0**2
-_VIFF_SCALE_WEIGHTS = np.array([1.0, 0.0, 0.15, 1.0]) / 2.15
+VIFF_NOISE = 0.005 * 255.0**2
+VIFF_SCALE_WEIGHTS = np.array([1.0, 0.0, 0.15, 1.0]) / 2.15
 # Added to every block (in log10 units), so that flat pairs count as kept instead of 0 / 0. It is not
 # negligible in the `paper` protocol, where a block carries some 1e-5.
-_VIFF_BLOCK_FLOOR = 1e-7
+BLOCK_FLOOR = 1e-7
 
-_TINY = 1e-10
+TINY = 1e-10
 
 
 class _Channel(NamedTuple):
@@ -48,7 +48,8 @@ class _Channel(NamedTuple):
         return np.log10(1 + self.gain**2 * self.source / (self.residual + noise))
 
 
-def _gaussian(size: int) -> np.ndarray:
+def gaussian(size: int) -> np.ndarray:
+    """Weights of the window along one axis."""
     offset = np.arange(size) - size // 2
     taps = np.exp(-(offset**2) / (2 * (size / 5) ** 2))
     return taps / taps.sum()
@@ -63,8 +64,8 @@ def _blur(image: np.ndarray, taps: np.ndarray) -> np.ndarray:
 
 def _scales(*images: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """Yields the window and the images of each scale."""
-    for scale, size in enumerate(_WINDOW_SIZES):
-        taps = _gaussian(size)
+    for scale, size in enumerate(WINDOW_SIZES):
+        taps = gaussian(size)
         if scale > 0:
             images = tuple(_blur(image, taps)[::2, ::2] for image in images)
         yield taps, images
@@ -83,14 +84,14 @@ def _channel(source: np.ndarray, fused: np.ndarray, taps: np.ndarray, *, saturat
     variance_f = np.maximum(local_covariance(fused, fused, mean_f, mean_f), 0.0)
     covariance = local_covariance(source, fused, mean_s, mean_f)
 
-    gain = covariance / (variance_s + _TINY)
+    gain = covariance / (variance_s + TINY)
     residual = variance_f - gain * covariance
     # A flat block carries nothing; a negative gain is a reversed contrast, which no eye takes for the
     # original. In both cases all the variance of the fused block is noise.
-    flat_s, flat_f = variance_s < _TINY, variance_f < _TINY
+    flat_s, flat_f = variance_s < TINY, variance_f < TINY
     unrelated = flat_s | flat_f | (gain < 0)
     gain = np.where(unrelated, 0.0, gain)
-    residual = np.maximum(np.where(unrelated, variance_f, residual), _TINY)
+    residual = np.maximum(np.where(unrelated, variance_f, residual), TINY)
     return _Channel(gain, np.where(flat_s, 0.0, variance_s), residual)
 
 
@@ -124,8 +125,8 @@ def vifp(
     for scale, (taps, (reference, judged)) in enumerate(_scales(source.astype(np.float64), fused.astype(np.float64))):
         # Only the finest scale works on the uint8 arrays; decimated images are floating point in MATLAB too.
         channel = _channel(reference, judged, taps, saturate=protocol == "paper" and scale == 0)
-        seen += np.sum(channel.seen_in_fused(_VIFP_NOISE))
-        available += np.sum(channel.seen_in_source(_VIFP_NOISE))
+        seen += np.sum(channel.seen_in_fused(VIFP_NOISE))
+        available += np.sum(channel.seen_in_source(VIFP_NOISE))
     return float(seen / available) if available > 0 else 1.0
 
 
@@ -186,12 +187,12 @@ def viff(
     unit = 255.0 if protocol == "paper" else 1.0
     pyramid = _scales(fused / unit, ir / unit, vis / unit)
     total = 0.0
-    for weight, (taps, (f, i, v)) in zip(_VIFF_SCALE_WEIGHTS, pyramid, strict=True):
+    for weight, (taps, (f, i, v)) in zip(VIFF_SCALE_WEIGHTS, pyramid, strict=True):
         if weight == 0:
             continue
         from_ir, from_vis = _channel(i, f, taps), _channel(v, f, taps)
         take_ir = from_ir.gain < from_vis.gain
-        seen = np.where(take_ir, from_ir.seen_in_fused(_VIFF_NOISE), from_vis.seen_in_fused(_VIFF_NOISE))
-        available = np.where(take_ir, from_ir.seen_in_source(_VIFF_NOISE), from_vis.seen_in_source(_VIFF_NOISE))
-        total += weight * np.sum(seen + _VIFF_BLOCK_FLOOR) / np.sum(available + _VIFF_BLOCK_FLOOR)
+        seen = np.where(take_ir, from_ir.seen_in_fused(VIFF_NOISE), from_vis.seen_in_fused(VIFF_NOISE))
+        available = np.where(take_ir, from_ir.seen_in_source(VIFF_NOISE), from_vis.seen_in_source(VIFF_NOISE))
+        total += weight * np.sum(seen + BLOCK_FLOOR) / np.sum(available + BLOCK_FLOOR)
     return float(total)

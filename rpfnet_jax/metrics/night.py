@@ -8,9 +8,9 @@ from jaxtyping import UInt8
 
 from rpfnet_jax.metrics.checks import check_gray8
 
-_DARK_IR = 0.1
-_DARK_VIS = 0.05
-_HOT_QUANTILE = 0.99
+DARK_IR = 0.1
+DARK_VIS = 0.05
+HOT_QUANTILE = 0.99
 
 
 def dark_lift(
@@ -32,7 +32,7 @@ def dark_lift(
         ValueError: not uint8 grey images of one size.
     """
     check_gray8(fused, ir, vis)
-    dark = (ir / 255.0 < _DARK_IR) & (vis / 255.0 < _DARK_VIS)
+    dark = (ir / 255.0 < DARK_IR) & (vis / 255.0 < DARK_VIS)
     return float(fused[dark].mean() / 255.0) if dark.any() else float("nan")
 
 
@@ -58,6 +58,6 @@ def target_keep(
         ValueError: not uint8 grey images of one size.
     """
     check_gray8(fused, ir, vis)
-    hot = ir >= np.quantile(ir, _HOT_QUANTILE)
+    hot = ir >= np.quantile(ir, HOT_QUANTILE)
     brightest = np.maximum(ir, vis)[hot].mean()
     return float(fused[hot].mean() / brightest) if brightest > 0 else float("nan")

@@ -1,5 +1,6 @@
 """All metrics of one fused image, as one row of a table."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -7,12 +8,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rpfnet_jax.metrics.checks import check_gray8
+from rpfnet_jax.metrics.edges import nabf, qabf
+from rpfnet_jax.metrics.features import fmi
 from rpfnet_jax.metrics.fidelity import MIN_SIZE, viff, vifp_sum
-from rpfnet_jax.metrics.gradient import average_gradient, qabf, spatial_frequency
+from rpfnet_jax.metrics.gradient import average_gradient, spatial_frequency
 from rpfnet_jax.metrics.information import entropy, mutual_information
 from rpfnet_jax.metrics.night import dark_lift, target_keep
 from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
-from rpfnet_jax.metrics.structural import ssim_sum
+from rpfnet_jax.metrics.structural import MS_SSIM_MIN_SIZE, ms_ssim_sum, ssim_sum
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -59,10 +62,26 @@ COLUMNS = (
     "mi",
     "ag",
     "ssim",
+    "ms_ssim",
+    "nabf",
+    "fmi",
     "dark_lift",
     "target_keep",
 )
 """The columns of `measure`, in order."""
+
+LOWER_IS_BETTER = frozenset({"nabf", "dark_lift"})
+"""The columns of which less is better; of all others more is."""
+
+
+def columns_of(protocol: str) -> tuple[str, ...]:
+    """The columns of `measure` that belong into a table of one protocol, those that know no protocol included.
+
+    Args:
+        protocol: "standard", "paper" or "both".
+    """
+    other = {"standard": "_paper", "paper": "_standard", "both": None}[protocol]
+    return tuple(column for column in COLUMNS if other is None or not column.endswith(other))
 
 
 def measure(
@@ -82,15 +101,16 @@ def measure(
 
     Returns:
         Column → value in the order of `COLUMNS`.
-        Units are those of the functions with these names; qabf and mi follow the `standard` protocol, vifp
-        and ssim are sums over both sources. Higher is better except for dark_lift. dark_lift and target_keep
-        may be NaN.
+        Units are those of the functions with these names; qabf and mi follow the `standard` protocol, vifp,
+        ssim and ms_ssim are sums over both sources. Higher is better except for `LOWER_IS_BETTER`. dark_lift and
+        target_keep may be NaN, and ms_ssim is for images with a side of less than 161 pixels.
 
     Raises:
         ValueError: not uint8, not 2-D, sizes differ (the message names them), or smaller than 41 x 41.
     """
     check_gray8(fused, ir, vis, min_size=MIN_SIZE)
     triple = (fused, ir, vis)
+    large = min(fused.shape) >= MS_SSIM_MIN_SIZE
     return {
         "en": entropy(fused),
         "sf_standard": spatial_frequency(fused),
@@ -107,6 +127,9 @@ def measure(
         "mi": mutual_information(*triple),
         "ag": average_gradient(fused),
         "ssim": ssim_sum(*triple),
+        "ms_ssim": ms_ssim_sum(*triple) if large else math.nan,
+        "nabf": nabf(*triple),
+        "fmi": fmi(*triple),
         "dark_lift": dark_lift(*triple),
         "target_keep": target_keep(*triple),
     }

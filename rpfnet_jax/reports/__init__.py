@@ -17,6 +17,7 @@ from rpfnet_jax.reports.tables import (
     metrics_csv,
     protocol_table,
     read_metrics_csv,
+    summary_table,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "read_metrics_csv",
     "spectra_figure",
     "spread_figure",
+    "summary_table",
     "versus_table",
     "weights_figure",
     "with_phase_of",

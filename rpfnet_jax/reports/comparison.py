@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rpfnet_jax.metrics import PROTOCOLS, RESAMPLES, Summary, paired_bootstrap, rank_of_ranks
+from rpfnet_jax.metrics import LOWER_IS_BETTER, PROTOCOLS, RESAMPLES, Summary, paired_bootstrap, rank_of_ranks
 from rpfnet_jax.reports.table import Column, Table
 from rpfnet_jax.reports.tables import COMPANIONS
 
@@ -15,8 +15,6 @@ PerImage = Mapping[str, Mapping[str, float]]
 
 PAPER_METRICS = ("EN", "SF", "SD", "CC", "SCD", "VIFF")
 """The six of the paper, over which its RoR is taken."""
-
-LOWER_IS_BETTER = frozenset({"lift", "Nabf"})
 
 
 def comparison_table(
@@ -60,12 +58,13 @@ def ranking_table(
     """
     chosen = _chosen(protocol, metrics, methods)
     means = {name: {m: summary[column].mean for m, column in chosen.items()} for name, summary in methods.items()}
-    columns = [Column(metric, "lower" if metric in LOWER_IS_BETTER else "higher") for metric in chosen]
+    columns = [Column(metric, "lower" if column in LOWER_IS_BETTER else "higher") for metric, column in chosen.items()]
     cells: dict[str, list[float | str | None]] = {name: list(row.values()) for name, row in means.items()}
     note = ""
     ranked = [metric for metric in chosen if all(not np.isnan(row[metric]) for row in means.values())]
     if ranked and len(methods) > 1:
-        standings = rank_of_ranks({n: {m: row[m] for m in ranked} for n, row in means.items()}, LOWER_IS_BETTER)
+        lower = {metric for metric in ranked if chosen[metric] in LOWER_IS_BETTER}
+        standings = rank_of_ranks({n: {m: row[m] for m in ranked} for n, row in means.items()}, lower)
         columns += [Column("mean rank", None, 2), Column("RoR", None, 1)]
         for name, standing in standings.items():
             cells[name] += standing
@@ -98,7 +97,7 @@ def versus_table(
     rows: dict[str, list[float | str | None]] = {}
     for metric, column in chosen.items():
         values = [np.array([rows[image][column] for image in rows_a]) for rows in (rows_a, rows_b)]
-        lower = metric in LOWER_IS_BETTER
+        lower = column in LOWER_IS_BETTER
         found = paired_bootstrap(*values, higher_is_better=not lower)
         defined = ~np.isnan(values[0]) & ~np.isnan(values[1])
         means = [float(v[defined].mean()) if defined.any() else None for v in values]

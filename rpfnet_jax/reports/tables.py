@@ -8,10 +8,20 @@ from collections.abc import Mapping
 
 from tabulate import tabulate
 
-from rpfnet_jax.metrics import PROTOCOLS, Summary
+from rpfnet_jax.metrics import LOWER_IS_BETTER, PROTOCOLS, Summary, mean_interval, summarise
 
 # Reported beside the paper's six, which reward contrast; the same under both protocols.
-COMPANIONS = {"Qabf": "qabf", "MI": "mi", "AG": "ag", "SSIM": "ssim", "lift": "dark_lift", "keep": "target_keep"}
+COMPANIONS = {
+    "Qabf": "qabf",
+    "MI": "mi",
+    "AG": "ag",
+    "SSIM": "ssim",
+    "MS-SSIM": "ms_ssim",
+    "Nabf": "nabf",
+    "FMI": "fmi",
+    "lift": "dark_lift",
+    "keep": "target_keep",
+}
 
 
 def protocol_table(summary: Mapping[str, Summary], protocol: str) -> str:
@@ -25,7 +35,7 @@ def protocol_table(summary: Mapping[str, Summary], protocol: str) -> str:
 
 
 def companion_table(summary: Mapping[str, Summary]) -> str:
-    """Qabf, MI, AG, SSIM, dark lift and target keep as a Markdown table, with the images each is defined on."""
+    """The `COMPANIONS` as a Markdown table, with the number of images each is defined on."""
     return _table({name: summary[column] for name, column in COMPANIONS.items()}, counts=True)
 
 
@@ -35,7 +45,7 @@ def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) ->
         [
             f"# {title}: {pairs} pairs",
             "",
-            "Mean and population standard deviation over the images. Higher is better, except for lift.",
+            "Mean and population standard deviation over the images. Higher is better, except for Nabf and lift.",
             "",
             "## Protocol `standard` (floating point)",
             "",
@@ -51,6 +61,22 @@ def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) ->
             "",
         ]
     )
+
+
+def summary_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """One line per column as a Markdown table: mean, deviation, bootstrap interval of the mean, number of images.
+
+    Args:
+        rows: image name -> row of values, as for `metrics_csv`.
+    """
+    lines = []
+    for column, value in summarise(rows.values()).items():
+        low, high = mean_interval([row[column] for row in rows.values()])
+        name = f"{column} (lower is better)" if column in LOWER_IS_BETTER else column
+        interval = f"{low:.4f} to {high:.4f}"
+        lines.append([name, f"{value.mean:.4f}", f"{value.std:.4f}", interval, str(value.count)])
+    headers = ["metric", "mean", "std", "95 % interval of the mean", "images"]
+    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -85,15 +85,15 @@ def test_sets_that_differ_are_refused_with_a_list(rpfnet, methods, arguments, tm
     named = [f"one={tmp_path / 'one.csv'}", f"noise={tmp_path / 'noise'}"]
     done = rpfnet("compare", *arguments, *named)
     assert done.code == 1
-    assert "1 picture(s) that not all methods have (--common leaves them out):\n  10: not in one" in done.err
-    common = rpfnet("compare", *arguments, *named, "--common", "--format=csv")
+    assert "1 picture(s) that not all methods have (--partial leaves them out):\n  10: not in one" in done.err
+    common = rpfnet("compare", *arguments, *named, "--partial", "--format=csv")
     assert [row["pairs"] for row in csv.DictReader(io.StringIO(common.out))] == ["1", "1"]
 
     (tmp_path / "noise" / "10.png").unlink()
     done = rpfnet("compare", *arguments, f"noise={tmp_path / 'noise'}")
     assert done.code == 1
     assert f"10: no fused picture in {tmp_path / 'noise'}" in done.err
-    assert rpfnet("compare", *arguments, f"noise={tmp_path / 'noise'}", "--common").code == 0
+    assert rpfnet("compare", *arguments, f"noise={tmp_path / 'noise'}", "--partial").code == 0
 
 
 def test_bad_input_is_one_error(rpfnet, methods, arguments, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax import metrics
+from rpfnet_jax.metrics.batched import measure_batch
 
 # What the toolbox computes, and how closely it is reproduced. The bounds are a few times the largest
 # difference over the 18 rows: rounding noise only. VIFp is worse because Gaussian windows are summed in
@@ -53,6 +54,29 @@ def test_sheet_is_reproduced(rows, column):
     function, tolerance = COLUMNS[column]
     assert len(rows) == 18
     assert max(differences(rows, column, function)) <= tolerance
+
+
+# Columns of the sheet that the batched twin computes, too, and their scale.
+BATCHED = {
+    "EN": ("en", 1),
+    "SF_standard_div255": ("sf_standard", 255),
+    "SD_paper": ("sd_paper", 1),
+    "CC": ("cc", 1),
+    "SCD": ("scd", 1),
+    "VIFp_sum_uint8": ("vifp_paper", 1),
+    "AG": ("ag", 1),
+}
+
+
+@pytest.mark.usefixtures("cheap_compilation")
+def test_batched_twin_reproduces_the_sheet(rows):
+    smallest = min((row[1].shape for row in rows), key=np.prod)
+    same_size = [row for row in rows if row[1].shape == smallest]
+    assert len(same_size) >= 3
+    measured = measure_batch(*(np.stack(images) for images in list(zip(*same_size, strict=True))[1:]))
+    for index, (row, *_) in enumerate(same_size):
+        for column, (name, scale) in BATCHED.items():
+            assert float(measured[name][index]) / scale == pytest.approx(float(row[column]), rel=1e-5), column
 
 
 def test_standard_definitions_of_mi_and_qabf_stay_close_to_the_sheet(rows):

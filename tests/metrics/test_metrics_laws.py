@@ -26,10 +26,12 @@ def flat(level):
 @pytest.mark.parametrize("level", [0, 77, 255])
 def test_constant_images_have_defined_values(level):
     row = metrics.measure(flat(level), flat(level), flat(level))
-    undefined = {"target_keep" if level == 0 else "dark_lift"}
+    # Too small for MS-SSIM.
+    undefined = {"ms_ssim", "target_keep" if level == 0 else "dark_lift"}
     assert {column for column, value in row.items() if np.isnan(value)} == undefined
-    for column in ("en", "sf_standard", "sf_paper", "sd_standard", "sd_paper", "cc", "scd", "mi", "ag"):
+    for column in ("en", "sf_standard", "sf_paper", "sd_standard", "sd_paper", "cc", "scd", "mi", "ag", "nabf"):
         assert row[column] == 0
+    assert row["fmi"] == 1
     assert str(row["en"]) == "0.0"
     assert row["ssim"] == pytest.approx(2)
     assert row["viff_standard"] == row["viff_paper"] == pytest.approx(1)
@@ -39,7 +41,7 @@ def test_constant_images_have_defined_values(level):
 def test_flat_fused_image_of_textured_sources_scores_nothing():
     _, ir, vis = triple()
     row = metrics.measure(flat(100), ir, vis)
-    assert all(np.isfinite(row[column]) for column in row if column != "dark_lift")
+    assert all(np.isfinite(row[column]) for column in row if column not in ("dark_lift", "ms_ssim"))
     assert row["cc"] == row["mi"] == row["en"] == 0
     assert row["vifp_standard"] == 0
     assert row["viff_standard"] < 1e-4
@@ -66,6 +68,70 @@ def test_exchange_of_the_sources(protocol):
         assert metric(fused, ir, vis) == pytest.approx(metric(fused, vis, ir))
 
 
+def large(seed=0):
+    """Two pictures with even sides at each of the five scales of MS-SSIM."""
+    coarse = np.random.default_rng(seed).normal(0, 50, (2, 24, 28))
+    fine = np.random.default_rng(seed + 1).normal(0, 20, (2, 192, 224))
+    scene, other = 128 + np.kron(coarse, np.ones((8, 8))) + fine
+    return [np.clip(image, 0, 255).astype(np.uint8) for image in (scene, (scene + other) / 2)]
+
+
+def test_ms_ssim_laws():
+    a, b = large()
+    assert metrics.ms_ssim(a, a) == pytest.approx(1, abs=1e-12)
+    assert metrics.ms_ssim(a, b) == pytest.approx(metrics.ms_ssim(b, a), rel=1e-12)
+    assert 0 < metrics.ms_ssim(a, b) < 0.9
+    for turn in TURNS.values():
+        assert metrics.ms_ssim(turn(a), turn(b)) == pytest.approx(metrics.ms_ssim(a, b), rel=1e-12)
+    # A constant offset leaves structure alone; only the luminance of the coarsest scale counts.
+    dark, light = a // 2, a // 2 + 60
+    assert metrics.ms_ssim(dark, light) > 0.95 > metrics.ssim(dark, light)
+    # Where structures are reversed the means are negative, and count as 0.
+    assert metrics.ms_ssim(a, 255 - a) == 0
+    assert metrics.ms_ssim_sum(a, a, b) == pytest.approx(1 + metrics.ms_ssim(a, b))
+
+
+def test_ms_ssim_needs_five_scales():
+    least = metrics.MS_SSIM_MIN_SIZE
+    flat_picture = np.full((least, least + 6), 7, np.uint8)
+    assert metrics.ms_ssim(flat_picture, flat_picture) == pytest.approx(1)
+    assert metrics.measure(*[flat_picture] * 3)["ms_ssim"] == pytest.approx(2)
+    with pytest.raises(ValueError, match=f"at least {least}"):
+        metrics.ms_ssim(flat_picture[1:], flat_picture[1:])
+
+
+def test_nabf_counts_new_edges_only():
+    fused, ir, vis = triple()
+    assert metrics.nabf(fused, ir, vis) == pytest.approx(metrics.nabf(fused, vis, ir), rel=1e-12)
+    assert metrics.nabf(ir, ir, vis) == metrics.nabf(vis, ir, vis) == 0
+    assert metrics.nabf(flat(90), ir, vis) == 0
+    noise = np.random.default_rng(2).normal(size=SHAPE)
+    noisy = [np.clip(np.rint(fused + level * noise), 0, 255).astype(np.uint8) for level in (0, 5, 15, 45)]
+    values = [metrics.nabf(image, ir, vis) for image in noisy]
+    assert values == sorted(values)
+    assert 0 <= values[0] < values[-1] <= 1
+    # Brightness is no edge.
+    assert metrics.nabf(fused // 2 + 50, ir // 2 + 20, vis // 2) == pytest.approx(
+        metrics.nabf(fused // 2, ir // 2, vis // 2), rel=1e-12
+    )
+
+
+def test_fmi_laws():
+    fused, ir, vis = triple()
+    value = metrics.fmi(fused, ir, vis)
+    assert metrics.fmi(fused, vis, ir) == pytest.approx(value, rel=1e-12)
+    assert metrics.fmi(ir, ir, ir) == 1
+    # A window is read relative to its own range.
+    assert metrics.fmi(ir // 2 + 100, ir // 2, ir // 2 + 9) == pytest.approx(1, abs=1e-12)
+    assert metrics.fmi(flat(9), ir, vis) == pytest.approx(0, abs=1e-12)
+    noise = np.random.default_rng(5).integers(0, 256, SHAPE, np.uint8)
+    assert metrics.fmi(ir, ir, vis) > value > metrics.fmi(noise, ir, vis)
+
+
+def test_columns_where_less_is_better():
+    assert {"nabf", "dark_lift"} == metrics.LOWER_IS_BETTER < set(metrics.COLUMNS)
+
+
 def test_viff_takes_the_visible_source_when_gains_tie():
     _, textured, _ = triple()
     # All gains are 0: against a flat VIS nothing is lost, against a textured one everything.
@@ -90,7 +156,8 @@ def test_orientation_of_the_picture_does_not_matter(turn):
     after = metrics.measure(*(np.ascontiguousarray(TURNS[turn](image)) for image in triple()))
     # Saturating differences see rising edges only; Qabf sets the orientation of vertical gradients to +π/2,
     # and compares orientations without wrapping.
-    loose = {"sf_paper": 0.1, "qabf": 0.02}
+    # FMI numbers the pixels of a window.
+    loose = {"sf_paper": 0.1, "qabf": 0.02, "fmi": 0.002}
     for column, value in before.items():
         assert after[column] == pytest.approx(value, rel=loose.get(column, 1e-9), nan_ok=True), column
 

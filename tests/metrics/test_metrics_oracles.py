@@ -84,3 +84,102 @@ def test_viff_is_that_of_a_direct_sum_over_blocks(protocol, unit):
     fused = ((fused.astype(int) + vis) // 2).astype(np.uint8)
     value = metrics.viff(fused, ir, vis, protocol=protocol)
     assert value == pytest.approx(direct_viff(fused, ir, vis, unit), rel=1e-7)
+
+
+def test_ms_ssim_is_that_of_sewar_scale_by_scale():
+    full_ref, utils = pytest.importorskip("sewar.full_ref"), pytest.importorskip("sewar.utils")
+    window = {"fltr": utils.Filter.GAUSSIAN, "sigma": 1.5, "ws": 11}
+    a, b = textures(176, 192)
+    x, y = a.astype(float), b.astype(float)
+    expected = 1.0
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+    for scale, weight in enumerate(weights):
+        # sewar's own pyramid starts its blocks half a pixel earlier.
+        similarity, structure = full_ref.ssim(x, y, ws=11, MAX=255, fltr_specs=window)
+        expected *= (similarity if scale == 4 else structure) ** weight
+        if scale < 4:
+            x, y = (image.reshape(len(image) // 2, 2, -1, 2).mean(axis=(1, 3)) for image in (x, y))
+    assert metrics.ms_ssim(a, b) == pytest.approx(expected, rel=1e-10)
+
+
+def direct_fmi(source, fused):
+    """FMI written out window by window and cell by cell, from its definition."""
+
+    def surprise(x):
+        return -x * np.log2(abs(x)) if x else 0.0
+
+    def distribution(window):
+        weights = window - window.min() if np.ptp(window) else np.ones(9)
+        return weights / weights.sum()
+
+    number, values = np.arange(1, 10), []
+    for top, left in np.ndindex(source.shape[0] - 2, source.shape[1] - 2):
+        windows = [image[top : top + 3, left : left + 3].T.ravel().astype(float) for image in (fused, source)]
+        if (windows[0] == windows[1]).all():
+            values.append(1.0)
+            continue
+        p, q = map(distribution, windows)
+        c = np.corrcoef(p, q)[0, 1] if np.ptp(p) and np.ptp(q) else 0.0
+        upto = [np.concatenate([[0], np.cumsum(x)]) for x in (p, q)]
+        grid = np.meshgrid(*upto, indexing="ij")
+        bound = np.minimum(*grid) if c >= 0 else np.maximum(grid[0] + grid[1] - 1, 0)
+        bound = np.diff(np.diff(bound, axis=0), axis=1)
+        deviations = np.sqrt([(number**2 * x).sum() - (number * x).sum() ** 2 for x in (p, q)])
+        covariance = number @ bound @ number - (number @ p) * (number @ q)
+        phi = c * deviations.prod() / covariance if abs(c) > 1e-13 and deviations.prod() > 1e-6 else 0.0
+        joint = phi * bound + (1 - phi) * np.outer(p, q)
+        entropies = sum(map(surprise, p)) + sum(map(surprise, q))
+        mutual = entropies - sum(map(surprise, joint.ravel()))
+        values.append(2 * mutual / entropies if entropies > 0 else 0.0)
+    return np.mean(values)
+
+
+@pytest.mark.parametrize("levels", [2, 4, 256])
+def test_fmi_is_that_of_a_direct_sum_over_cells(levels):
+    fused, ir, vis = np.random.default_rng(levels).integers(0, levels, (3, 17, 22), np.uint8)
+    ir[:6] = fused[:6]
+    vis[5:9], fused[8:12] = 7, 3
+    expected = (direct_fmi(ir, fused) + direct_fmi(vis, fused)) / 2
+    assert metrics.fmi(fused, ir, vis) == pytest.approx(expected, rel=1e-10)
+
+
+def test_fmi_of_a_strip_is_no_different(monkeypatch):
+    fused, ir, vis = np.random.default_rng(0).integers(0, 256, (3, 30, 40), np.uint8)
+    whole = metrics.fmi(fused, ir, vis)
+    monkeypatch.setattr("rpfnet_jax.metrics.features._STRIP", 100)
+    assert metrics.fmi(fused, ir, vis) == pytest.approx(whole, rel=1e-12)
+
+
+def direct_nabf(fused, ir, vis):
+    """Nabf written out pixel by pixel."""
+    gradients = []
+    for image in (fused, ir, vis):
+        windows = sliding_window_view(np.pad(image.astype(float), 1, mode="reflect"), (3, 3))
+        smooth = np.array([1, 2, 1]) / 8
+        across = windows[..., 2] @ smooth - windows[..., 0] @ smooth
+        gradients.append((across, windows[..., 2, :] @ smooth - windows[..., 0, :] @ smooth))
+
+    def angle(a, b):
+        return np.arctan(a / b) if b else np.sign(a) * np.pi / 2
+
+    (fx, fy), *sources = gradients
+    artefacts = weights = 0.0
+    for y, x in np.ndindex(fused.shape):
+        strength = np.hypot(fx[y, x], fy[y, x])
+        new = all(strength > np.hypot(sx[y, x], sy[y, x]) for sx, sy in sources)
+        for sx, sy in sources:
+            own = np.hypot(sx[y, x], sy[y, x])
+            ratio = min(own, strength) / max(own, strength) if min(own, strength) else 0.0
+            turn = abs(angle(fx[y, x], fy[y, x]) - angle(sx[y, x], sy[y, x]))
+            alignment = abs(turn - np.pi / 2) * 2 / np.pi
+            kept = np.sqrt(0.9999 / (1 + np.exp(-19 * (ratio - 0.5))) * 0.9995 / (1 + np.exp(-22 * (alignment - 0.5))))
+            weight = own**1.5 if own >= 2 else 0.001
+            artefacts += new * (1 - kept) * weight
+            weights += weight
+    return artefacts / weights
+
+
+def test_nabf_is_that_of_a_direct_sum_over_pixels():
+    fused, ir, vis = np.random.default_rng(0).integers(0, 256, (3, 24, 31), np.uint8)
+    ir[:8], vis[4:12], fused[10:14] = 40, 200, 90
+    assert metrics.nabf(fused, ir, vis) == pytest.approx(direct_nabf(fused, ir, vis), rel=1e-9)

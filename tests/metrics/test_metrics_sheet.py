@@ -32,6 +32,16 @@ def test_columns_are_the_functions_they_are_named_after():
     assert row["qabf"] == metrics.qabf(fused, ir, vis)
     assert row["mi"] == metrics.mutual_information(fused, ir, vis)
     assert row["ssim"] == metrics.ssim(fused, ir) + metrics.ssim(fused, vis)
+    assert row["nabf"] == metrics.nabf(fused, ir, vis)
+    assert row["fmi"] == metrics.fmi(fused, ir, vis)
+    assert np.isnan(row["ms_ssim"])
+    fused, ir, vis = images((170, 180))
+    assert metrics.measure(fused, ir, vis)["ms_ssim"] == metrics.ms_ssim(fused, ir) + metrics.ms_ssim(fused, vis)
+
+
+def test_columns_for_night():
+    fused, ir, vis = images()
+    row = metrics.measure(fused, ir, vis)
     assert row["dark_lift"] == metrics.dark_lift(fused, ir, vis)
     assert row["target_keep"] == metrics.target_keep(fused, ir, vis)
 
@@ -43,6 +53,19 @@ def test_protocols_serve_the_same_metrics_from_existing_columns():
         assert set(columns.values()) <= set(metrics.COLUMNS)
         other = {"standard": "_paper", "paper": "_standard"}[protocol]
         assert not any(column.endswith(other) for column in columns.values())
+
+
+def test_columns_of_a_protocol():
+    assert metrics.columns_of("both") == metrics.COLUMNS
+    standard, paper = metrics.columns_of("standard"), metrics.columns_of("paper")
+    assert set(standard) | set(paper) == set(metrics.COLUMNS)
+    assert [column for column in standard if column not in paper] == [
+        "sf_standard",
+        "sd_standard",
+        "viff_standard",
+        "vifp_standard",
+    ]
+    assert set(metrics.PROTOCOLS["paper"].values()) <= set(paper)
 
 
 def test_size_mismatch_names_both_shapes():

@@ -1,0 +1,120 @@
+"""`rpfnet metrics`, called as a user calls it."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rpfnet_jax.metrics import COLUMNS, columns_of, measure, to_gray8
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three triples of 48x60 pictures, the fused ones coloured and with another extension."""
+    rng = np.random.default_rng(0)
+    for name in ("10", "2", "a"):
+        for side, suffix, channels in (("fused", "bmp", (3,)), ("ir", "png", ()), ("vis", "tif", (3,))):
+            path = tmp_path / side / f"{name}.{suffix}"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (48, 60, *channels), dtype=np.uint8)).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def metrics(rpfnet, folders):
+    """Runs the command on the three folders."""
+    sides = [f"--{side}={folders / side}" for side in ("fused", "ir", "vis")]
+    return lambda *arguments: rpfnet("metrics", *sides, *arguments)
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("protocol", ["standard", "paper", "both"])
+def test_csv_holds_what_measure_returns(metrics, folders, protocol):
+    target = folders / "new" / "metrics.csv"
+    done = metrics(f"--protocol={protocol}", f"--csv={target}")
+    assert (done.code, done.err) == (0, "")
+    rows = read(target)
+    assert [row["image"] for row in rows] == ["2", "10", "a"]
+    for row in rows:
+        files = [next((folders / side).glob(f"{row['image']}.*")) for side in ("fused", "ir", "vis")]
+        expected = measure(*(to_gray8(np.asarray(Image.open(path))) for path in files))
+        assert list(row) == ["image", *columns_of(protocol)]
+        assert {name: float(value) for name, value in row.items() if name != "image"} == pytest.approx(
+            {name: expected[name] for name in columns_of(protocol)}, rel=0, abs=0, nan_ok=True
+        )
+    for column in COLUMNS:
+        assert (f"| {column} " in done.out) == (column in columns_of(protocol))
+    mean = np.mean([float(row["en"]) for row in rows])
+    assert f"{mean:.4f}" in done.out
+    assert "nabf (lower is better)" in done.out
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_without_csv_only_the_summary(metrics, folders):
+    before = sorted(folders.rglob("*"))
+    first, second = metrics(), metrics()
+    assert first.code == 0
+    assert "3 pictures" in first.out
+    assert first.out == second.out
+    assert sorted(folders.rglob("*")) == before
+
+
+def test_processes_do_not_change_the_file(metrics, folders):
+    one, two = folders / "1.csv", folders / "2.csv"
+    assert metrics("--workers=1", f"--csv={one}").code == 0
+    assert metrics("--workers=2", f"--csv={two}").code == 0
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_size_mismatch_names_the_files_and_both_sizes(metrics, folders):
+    Image.new("L", (61, 48)).save(folders / "fused" / "2.bmp")
+    done = metrics(f"--csv={folders / 'm.csv'}")
+    assert done.code == 1
+    assert "2.bmp" in done.err
+    assert "48\u00d761" in done.err
+    assert "48\u00d760" in done.err
+    assert not (folders / "m.csv").exists()
+
+
+def test_missing_files_are_listed(metrics, folders):
+    (folders / "fused" / "2.bmp").unlink()
+    (folders / "vis" / "a.tif").unlink()
+    done = metrics()
+    assert done.code == 1
+    assert f"2: no fused picture in {folders / 'fused'}" in done.err
+    assert f"a: no visible picture in {folders / 'vis'}" in done.err
+    done = metrics("--partial")
+    assert done.code == 0
+    assert "1 pictures" in done.out
+    assert "left out: 2: no fused picture" in done.err
+
+
+def test_unreadable_and_small_pictures(metrics, folders):
+    whole = (folders / "ir" / "a.png").read_bytes()
+    (folders / "ir" / "a.png").write_bytes(whole[: len(whole) // 2])
+    done = metrics()
+    assert done.code == 1
+    assert "a.png: " in done.err
+    assert "Traceback" not in done.err
+    for side, suffix in (("fused", "bmp"), ("ir", "png"), ("vis", "tif")):
+        Image.new("L", (40, 60)).save(folders / side / f"a.{suffix}")
+    done = metrics()
+    assert done.code == 1
+    assert "smaller than the 41x41" in done.err
+
+
+def test_wrong_usage(metrics, rpfnet, folders):
+    for arguments in (["--workers=0"], ["--workers=two"], ["--protocol=matlab"]):
+        with pytest.raises(SystemExit) as left:
+            metrics(*arguments)
+        assert left.value.code == 2
+    with pytest.raises(SystemExit) as left:
+        rpfnet("metrics", "--fused", folders / "fused")
+    assert left.value.code == 2
+    assert metrics(f"--csv={folders}").code == 1
+    assert rpfnet("metrics", "--fused", folders / "x", "--ir", folders / "ir", "--vis", folders / "vis").code == 1
