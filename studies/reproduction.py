@@ -27,7 +27,7 @@ from rpfnet_jax.experiment import evaluate
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import summarise
-from rpfnet_jax.reports import comparison_table, read_metrics_csv, spread_figure
+from rpfnet_jax.reports import comparison_table, encode, read_metrics_csv, spread_figure
 from rpfnet_jax.weights import load_weights
 
 SETS = {"TNO": "tno/test", "FLIR": "flir/val", "MSRS": "msrs/test", "M3FD": "m3fd/test"}
@@ -99,8 +99,8 @@ def paths_to_the_pictures(study: Study) -> str:
         summaries = {label: summarise(values.values()) for label, values in rows.items()}
         pages += [f"## {name}: {len(pairs)} pairs, list {fingerprint(pairs)}", ""]
         for protocol, printed in (("paper", {"the paper": PAPER[name]}), ("standard", {})):
-            pages += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, printed), ""]
-    figure = spread_figure(spread, PAPER, protocol="paper")
+            pages += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, printed).render(), ""]
+    figure = encode(spread_figure(spread, PAPER, protocol="paper"), dpi=130)
     write_atomically(study.out / "spread.png", figure)
     return "\n".join(pages)
 
@@ -117,7 +117,12 @@ def norm_modes(study: Study) -> str:
             rows[f"running, {label}"] = study.measure(f"calibrated_{norm}", name, pairs, weights, norm="running")
         rows["image"] = study.measure("clean", name, pairs, study.weights)
         summaries = {label: summarise(values.values()) for label, values in rows.items()}
-        pages += [f"## {name}: norm modes, {len(pairs)} pairs", "", comparison_table(summaries, "standard", {}), ""]
+        pages += [
+            f"## {name}: norm modes, {len(pairs)} pairs",
+            "",
+            comparison_table(summaries, "standard").render(),
+            "",
+        ]
     return "\n".join(pages)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.cli import calibrate, convert, fuse, metrics, strip, video
+from rpfnet_jax.cli import calibrate, compare, convert, cost, figure, fuse, metrics, psd, strip, video
+from rpfnet_jax.cli.commands import subcommands
 from rpfnet_jax.version import __version__
 
-_COMMANDS = (fuse, video, metrics, strip, convert, calibrate)
+_COMMANDS = (fuse, video, metrics, compare, psd, figure, cost, strip, convert, calibrate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,15 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="rpfnet", description="RPFNet: fuses registered infrared and visible pictures (or MRI and PET)."
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        summary, _, details = str(command.__doc__).partition("\n")
-        subparser = commands.add_parser(
-            command.__name__.rpartition(".")[2],
-            help=summary,
-            description=f"{summary}\n{details}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    for command, subparser in subcommands(parser, _COMMANDS, "command"):
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     options = parser.parse_args(arguments)

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
+from rpfnet_jax.cli.arguments import count
 from rpfnet_jax.data.alignment import read_homography
 from rpfnet_jax.data.images import image_size, one_line
 from rpfnet_jax.data.matching import match_pairs
@@ -89,9 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pixels that tiles share (default: 64, or a quarter of a tile if that is less)",
     )
     size.add_argument(
-        "--pad-multiple", type=_count, default=1, metavar="N", help="fewer sizes to compile; changes pixels"
+        "--pad-multiple", type=count, default=1, metavar="N", help="fewer sizes to compile; changes pixels"
     )
-    size.add_argument("--batch-size", type=_count, metavar="N", help="pictures of one size fused at once")
+    size.add_argument("--batch-size", type=count, metavar="N", help="pictures of one size fused at once")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -139,12 +140,6 @@ def _scaling(text: str) -> ThermalScaling:
     except ValueError as error:
         # argparse would keep the reason to itself.
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 def _refuse_results_as_inputs(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rpfnet_jax.cli.arguments import count
 from rpfnet_jax.data.pairs import PairError
 from rpfnet_jax.data.triples import Triple, find_triples, match_triples
 from rpfnet_jax.evaluation import measure_triples, workers_for
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--partial", action="store_true", help="measure what all three folders have, and list the rest; else an error"
     )
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help="processes (default: one per core, one for a few pictures)"
+        "--workers", type=count, metavar="N", help="processes (default: one per core, one for a few pictures)"
     )
 
 
@@ -61,9 +62,3 @@ def _partial_triples(fused: Path, ir: Path, vis: Path) -> list[Triple]:
     for line in alone:
         print(f"left out: {line}", file=sys.stderr)
     return triples
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from tabulate import tabulate
 
@@ -64,25 +63,6 @@ def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) ->
     )
 
 
-def comparison_table(
-    methods: Mapping[str, Mapping[str, Summary]],
-    protocol: str,
-    printed: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-) -> str:
-    """Several methods on one set as a Markdown table: mean ± deviation over the images, under one protocol.
-
-    Args:
-        methods: name -> column -> `Summary`.
-        protocol: `standard` or `paper`.
-        printed: name -> metric -> published mean; rows above the measured ones, with dashes where nothing is published.
-    """
-    columns = PROTOCOLS[protocol]
-    rows = [[name, *(str(values.get(metric, "-")) for metric in columns)] for name, values in printed.items()]
-    for name, summary in methods.items():
-        rows.append([name, *(f"{summary[column].mean:.3f} ± {summary[column].std:.3f}" for column in columns.values())])
-    return tabulate(rows, headers=["", *columns], tablefmt="github", disable_numparse=True)
-
-
 def summary_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """One line per column as a Markdown table: mean, deviation, bootstrap interval of the mean, number of images.
 
@@ -118,10 +98,20 @@ def read_metrics_csv(text: str) -> dict[str, dict[str, float]]:
     """The inverse of `metrics_csv`.
 
     Raises:
-        ValueError: a value is no number.
+        ValueError: no column `image`, an image twice, a row of another length than the head, or a value that is no
+            number.
     """
-    rows = csv.DictReader(io.StringIO(text))
-    return {row.pop("image"): {column: float(value) for column, value in row.items()} for row in rows}
+    head, *rows = [row for row in csv.reader(io.StringIO(text)) if row] or [[]]
+    if head[:1] != ["image"]:
+        raise ValueError("the first column must be `image`")
+    values: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"{len(row)} values under {len(head)} columns: {','.join(row)}")
+        if row[0] in values:
+            raise ValueError(f"{row[0]} is there twice")
+        values[row[0]] = {column: float(value) for column, value in zip(head[1:], row[1:], strict=True)}
+    return values
 
 
 def _table(columns: Mapping[str, Summary], counts: bool = False) -> str:

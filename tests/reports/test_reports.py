@@ -11,6 +11,7 @@ from rpfnet_jax.metrics import measure, summarise
 from rpfnet_jax.reports import (
     comparison_table,
     contact_sheet,
+    encode,
     evaluation_report,
     metrics_csv,
     protocol_table,
@@ -75,7 +76,7 @@ def test_csv_is_read_back_bit_equal(rows):
 
 def test_comparison_has_published_means_above_measured_ones(rows):
     summary = summarise(rows.values())
-    table = comparison_table({"ours": summary}, "paper", {"the paper": {"EN": 7.44}})
+    table = comparison_table({"ours": summary}, "paper", {"the paper": {"EN": 7.44}}).render()
     _, _, printed, ours = (line.split("|") for line in table.splitlines())
     assert [cell.strip() for cell in printed[1:4]] == ["the paper", "7.44", "-"]
     assert ours[4].strip() == f"{summary['sd_paper'].mean:.3f} ± {summary['sd_paper'].std:.3f}"
@@ -83,8 +84,8 @@ def test_comparison_has_published_means_above_measured_ones(rows):
 
 def test_spread_figure_is_a_picture_and_the_same_each_time(rows):
     sets = {"X": {"ours": rows, "theirs": rows}, "Y": {"ours": rows, "theirs": rows}}
-    figures = [spread_figure(sets, {"X": {"EN": 7.0}}, "standard") for _ in range(2)]
+    figures = [encode(spread_figure(sets, {"X": {"EN": 7.0}}, "standard"), dpi=130) for _ in range(2)]
     assert figures[0] == figures[1]
     with Image.open(io.BytesIO(figures[0])) as picture:
         assert min(picture.size) > 500
-    assert spread_figure(sets, {}, "standard") != figures[0]
+    assert encode(spread_figure(sets, {}, "standard"), dpi=130) != figures[0]

@@ -1,0 +1,166 @@
+"""`figure`, `psd` and `cost` as a user types them."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rpfnet_jax.inference.cost import fusion_cost
+from rpfnet_jax.metrics import spectral_entropy, spectral_fidelity, to_gray8
+from rpfnet_jax.training.monitor import Monitor
+
+RED = (230, 20, 20)
+
+
+@pytest.fixture
+def pictures(tmp_path, noise):
+    """ir/, vis/ (colour), a/ and b/ with the pictures 1 and 2."""
+    made = {}
+    for seed, (folder, shape) in enumerate(
+        {"ir": (24, 40), "vis": (24, 40, 3), "a": (24, 40), "b": (24, 40, 3)}.items()
+    ):
+        (tmp_path / folder).mkdir()
+        for name in ("1", "2"):
+            made[folder, name] = noise([seed, int(name)], *shape)
+            Image.fromarray(made[folder, name]).save(tmp_path / folder / f"{name}.png")
+    return made
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return [f"--ir={tmp_path / 'ir'}", f"--vis={tmp_path / 'vis'}"]
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return [f"--ir={tmp_path / 'ir' / '1.png'}", f"--vis={tmp_path / 'vis' / '1.png'}"]
+
+
+def opened(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_panel(rpfnet, pictures, folders, tmp_path):
+    out = tmp_path / "figures" / "panel.png"
+    named = [f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"]
+    done = rpfnet("figure", "panel", *folders, *named, "--row=2:3,2,8,6", "--row=1", f"--out={out}", "--dpi=100")
+    assert done == (0, f"{out}\n", "")
+    reds = (abs(opened(out).astype(int) - RED).max(axis=-1) < 40).sum()
+    rpfnet("figure", "panel", *folders, *named, "--row=2", "--row=1", f"--out={out}", "--dpi=100")
+    # Coloured noise has some of its own.
+    assert (abs(opened(out).astype(int) - RED).max(axis=-1) < 40).sum() < reds - 300
+
+
+@pytest.mark.parametrize("kind", ["weights", "phase"])
+def test_kinds_of_a_pair_repeat(rpfnet, pictures, pair, tmp_path, kind):
+    files = [tmp_path / f"{i}.png" for i in range(2)]
+    # The pictures are small: a window that holds frequencies of theirs.
+    window = ["--window", "0.1", "0.1", "0.1"] if kind == "phase" else []
+    for out in files:
+        assert rpfnet("figure", kind, *pair, *window, f"--out={out}", "--dpi=60") == (0, f"{out}\n", "")
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_weights_of_the_readings_differ(rpfnet, pictures, pair, tmp_path):
+    for signs in ("plus", "printed"):
+        rpfnet("figure", "weights", *pair, f"--signs={signs}", f"--out={tmp_path / signs}.png", "--dpi=60")
+    assert (opened(tmp_path / "plus.png") != opened(tmp_path / "printed.png")).any()
+
+
+@pytest.mark.usefixtures("cheap_compilation")
+def test_features(rpfnet, pictures, pair, weights_path, tmp_path):
+    out = tmp_path / "features.pdf"
+    assert rpfnet("figure", "features", f"--weights={weights_path}", *pair, f"--out={out}").code == 0
+    assert out.read_bytes().startswith(b"%PDF")
+
+
+def test_bubbles_and_curves(rpfnet, tmp_path):
+    (tmp_path / "b.csv").write_text("name,EN,parameters,gflops\nours,7.2,70000,108\nx,7,1e6,50\n")
+    assert rpfnet("figure", "bubbles", tmp_path / "b.csv", f"--out={tmp_path / 'b.png'}", "--dpi=60").code == 0
+    with Monitor(tmp_path / "run", 0, 10) as monitor:
+        for step in range(1, 6):
+            monitor.scalars(step, {"train/total": 1 / step, "train/images_per_second": 3.0})
+    curves = ["figure", "curves", f"run={tmp_path / 'run'}", f"--out={tmp_path / 'c.png'}", "--dpi=60"]
+    assert rpfnet(*curves).code == 0
+    done = rpfnet(*curves, "--terms", "loss")
+    assert done.code == 1
+    assert "no term loss; there are total, images_per_second" in done.err
+
+
+def test_psd_of_a_pair_and_of_folders(rpfnet, pictures, pair, folders, tmp_path):
+    gray = {key: to_gray8(picture) for key, picture in pictures.items()}
+    one = rpfnet("psd", *pair, f"A={tmp_path / 'a' / '1.png'}", "--format=csv")
+    table = {row["method"]: row for row in csv.DictReader(io.StringIO(one.out))}
+    assert float(table["A"]["spectral entropy"]) == spectral_entropy(gray["a", "1"])
+    assert float(table["A"]["visible fidelity"]) == spectral_fidelity(gray["a", "1"], gray["vis", "1"])
+    assert table["IR"]["infrared fidelity"] == ""
+
+    figure = tmp_path / "psd.png"
+    named = [f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"]
+    done = rpfnet("psd", *folders, *named, "--format=csv", f"--figure={figure}", "--dpi=60")
+    name, _, text = done.out.partition("\n")
+    assert name == str(figure)
+    table = {row["method"]: row for row in csv.DictReader(io.StringIO(text))}
+    expected = np.mean([spectral_fidelity(gray["b", n], gray["ir", n]) for n in ("1", "2")])
+    assert float(table["B"]["infrared fidelity"]) == pytest.approx(expected)
+    assert table["B"]["pictures"] == "2"
+    assert opened(figure).std() > 10
+
+
+@pytest.mark.usefixtures("cheap_compilation")
+def test_cost(rpfnet, weights_path, net):
+    done = rpfnet("cost", f"--weights={weights_path}", "--size=40x24")
+    cost = fusion_cost(net, 24, 40)
+    assert done.code == 0
+    assert f"one picture of 40x24, {net.defaults.norm} mode" in done.out
+    assert str(cost.parameters) in done.out
+    assert f"(XLA counts {cost.fft_flops_xla / 1e9:.2f})" in done.out
+
+
+def test_bad_input_is_one_error(rpfnet, pictures, pair, folders, tmp_path):
+    a, out = f"A={tmp_path / 'a'}", f"--out={tmp_path / 'x.png'}"
+    (tmp_path / "b.csv").write_text("name,EN\n")
+    cases = [
+        (["figure", "panel", *folders, a, "--row=1", "--out=x.gif"], "x.gif: the name must end in .png or .pdf"),
+        (["figure", "panel", *folders, a, "--row=7", out], f"7 is not in {tmp_path / 'a'}"),
+        (["figure", "panel", *folders, a, "--row=1:30,0,20,5", out], "30,0,20,5 (x,y,width,height) is not inside"),
+        (["figure", "panel", *folders, a, "--row=1", out, "--width=0"], "--width must be from 0.3 to 20"),
+        (["figure", "bubbles", tmp_path / "b.csv", out], "b.csv: the columns must be"),
+        (["figure", "curves", f"r={tmp_path}", out], "no scalars of a training"),
+        (["psd", *folders, f"IR={tmp_path / 'a'}"], "IR is the name of a source"),
+        (["psd", *pair, a], "give three files or three folders"),
+        (["psd", *folders, a, "--figure=x.jpg"], "x.jpg: the name must end in"),
+    ]
+    for given, message in cases:
+        done = rpfnet(*given)
+        assert done.code == 1, given
+        assert message in done.err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_pairs_of_two_sizes_are_refused(rpfnet, pictures, pair, tmp_path, noise):
+    Image.fromarray(noise(0, 30, 40)).save(tmp_path / "vis" / "1.png")
+    for kind in ("weights", "phase"):
+        done = rpfnet("figure", kind, *pair, f"--out={tmp_path / 'x.png'}")
+        assert done.code == 1
+        assert "(24, 40)" in done.err
+        assert "(30, 40)" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["figure"], ["figure", "pie"], ["cost", "--weights=w", "--size=40"], ["figure", "phase"]]
+)
+def test_wrong_usage_is_code_2(rpfnet, arguments):
+    with pytest.raises(SystemExit) as caught:
+        rpfnet(*arguments)
+    assert caught.value.code == 2
+
+
+def test_help_names_the_kinds(rpfnet, capsys):
+    with pytest.raises(SystemExit):
+        rpfnet("figure", "--help")
+    shown = capsys.readouterr().out
+    assert all(kind in shown for kind in ("panel", "features", "weights", "phase", "bubbles", "curves"))
