@@ -21,6 +21,9 @@ def get_config() -> ConfigDict:
     config.schedule.halvings = 4  # Of the fusion network's rate, evenly over the run: every 20 of 100 epochs.
     config.schedule.auxiliary_halvings = 4  # Of the auxiliary decoder's rate.
 
+    config.mesh = ConfigDict()
+    config.mesh.data = "auto"  # Devices that share each batch; "auto": as many as divide it, or a number; 1: one.
+
     config.model = ConfigDict()
     config.model.reading = "paper"  # Or "released": what the authors' code computes.
     config.model.stages = 3  # N.

@@ -26,6 +26,7 @@ from rpfnet_jax.metrics import COLUMNS, MIN_SIZE, Summary, measure, summarise, t
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.training import (
+    Devices,
     OptimizerConfig,
     TrainingPlan,
     create_state,
@@ -40,8 +41,8 @@ CONTACT_SHEET_ROWS = 8
 # Metrics of which more is better.
 MONITORS = tuple(column for column in COLUMNS if column != "dark_lift")
 
-# Fields that may differ between a run and its continuation: none of them changes a parameter.
-_FREE_FIELDS = ("name", "log", "validation", "fusion")
+# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
+_FREE_FIELDS = ("name", "log", "validation", "fusion", "mesh")
 
 
 class Evaluation(NamedTuple):
@@ -115,6 +116,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
         validate_every=config.validation.every_epochs * epoch,
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
+        devices=_devices(config.mesh.data),
     )
 
     def write_config() -> None:
@@ -165,6 +167,11 @@ def loss_config(config: ConfigDict) -> LossConfig:
 def optimizer_config(config: ConfigDict) -> OptimizerConfig:
     """Both Adams of a configuration."""
     return OptimizerConfig(config.learning_rate, **config.schedule)
+
+
+def _devices(value: str) -> Devices:
+    """`config.mesh.data`, which is text so that the command line takes both words and numbers."""
+    return int(value) if value.isdecimal() else value  # type: ignore[return-value]
 
 
 def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:

@@ -2,6 +2,7 @@
 
 from rpfnet_jax.training.calibration import calibrate
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.devices import Devices
 from rpfnet_jax.training.loop import TrainingPlan, TrainingResult, train
 from rpfnet_jax.training.monitor import NonFiniteError
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
@@ -11,6 +12,7 @@ from rpfnet_jax.training.step import make_train_step
 __all__ = [
     "CheckpointError",
     "Checkpoints",
+    "Devices",
     "Networks",
     "NonFiniteError",
     "OptimizerConfig",

@@ -86,14 +86,16 @@ class Checkpoints:
         if step == self.latest_step:
             return
         header = {"format_version": FORMAT_VERSION, "config": self._config, "data": dict(data)}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), header=ocp.args.JsonSave(header))
+        # The devices of this run need not be there when it is continued.
+        values = jax.device_get(state)
+        items = ocp.args.Composite(state=ocp.args.StandardSave(values), header=ocp.args.JsonSave(header))
         self._manager.save(step, args=items, metrics=dict(metrics or {}))
 
     def restore(self, template: TrainState, step: int | None = None) -> Restored:
         """Reads a checkpoint, the latest unless `step` is given.
 
         Args:
-            template: a state of the same structure; only shapes and dtypes are used.
+            template: a state of the same structure; shapes, dtypes and devices are used.
             step: which one.
 
         Raises:

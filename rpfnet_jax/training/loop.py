@@ -15,6 +15,7 @@ from rpfnet_jax.data.loader import PatchSource, batches
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.devices import Devices, make_mesh, replicate
 from rpfnet_jax.training.interrupt import Interrupt
 from rpfnet_jax.training.monitor import Monitor
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
@@ -43,6 +44,7 @@ class TrainingPlan:
         validate_every: steps between validations; 0: only at the end.
         checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
+        devices: how many share each batch; "auto": as many of those that there are as divide `batch_size`.
     """
 
     model: ModelConfig
@@ -56,6 +58,7 @@ class TrainingPlan:
     validate_every: int
     checkpoint_every: int
     monitor: str
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_size", "log_every"):
@@ -88,7 +91,7 @@ def train(
 ) -> TrainingResult:
     """Trains until `plan.total_steps`, from the newest checkpoint in `workdir` if there is one.
 
-    A resumed run equals the uninterrupted one, on CPU bit for bit: state, optimizer and data position are restored
+    A resumed run equals the uninterrupted one, on the same devices of a CPU bit for bit: state, optimizer and data position are restored
     exactly.
 
     Args:
@@ -104,11 +107,12 @@ def train(
     """
     networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
-    train_step = make_train_step(networks, plan.losses, optimizer)
+    mesh = make_mesh(plan.devices, plan.batch_size)
+    train_step = make_train_step(networks, plan.losses, optimizer, mesh)
     panels = make_panels(networks, plan.losses)
     panel_batch = source.head(PANEL_PATCHES)
 
-    state = create_state(networks, optimizer, plan.seed)
+    state = replicate(create_state(networks, optimizer, plan.seed), mesh)
     iterator = batches(source, plan.batch_size, plan.seed)
     with Checkpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
         if checkpoints.latest_step is not None:
@@ -144,7 +148,7 @@ def train(
                 if validating:
                     paused = time.perf_counter()
                     try:
-                        metrics = dict(validate(state.variables()))
+                        metrics = dict(validate(jax.device_get(state.variables())))
                     except BaseException:
                         # The steps are good; only looking at them failed.
                         checkpoints.save(state, iterator.get_state())
@@ -162,4 +166,4 @@ def train(
         best_step = checkpoints.best_step
         best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
         finished = step == plan.total_steps and not interrupt.requested
-        return TrainingResult(jax.block_until_ready(state), best.variables(), finished, seconds)
+        return TrainingResult(jax.device_get(state), jax.device_get(best.variables()), finished, seconds)
