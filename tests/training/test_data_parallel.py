@@ -73,5 +73,5 @@ def test_impossible_numbers_of_devices_are_refused(devices, message, as_users_ru
 
 def test_a_number_that_does_not_divide_the_batch_is_refused(monkeypatch):
     monkeypatch.setattr("jax.local_device_count", lambda: 4)
-    with pytest.raises(ValueError, match="mesh.data is 4, which does not divide the batch_size of 6"):
+    with pytest.raises(ValueError, match=r"mesh\.data is 4, which does not divide the batch_size of 6"):
         make_mesh(4, 6)
