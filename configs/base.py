@@ -21,6 +21,13 @@ def get_config() -> ConfigDict:
     config.schedule.halvings = 4  # Of the fusion network's rate, evenly over the run: every 20 of 100 epochs.
     config.schedule.auxiliary_halvings = 4  # Of the auxiliary decoder's rate.
 
+    config.mesh = ConfigDict()
+    config.mesh.data = "auto"  # Devices that share each batch; "auto": as many as divide it, or a number; 1: one.
+
+    config.guard = ConfigDict()  # Updates that would ruin the parameters are skipped.
+    config.guard.max_grad_norm = placeholder(float)  # Those whose gradient has a norm from here on; None: 1e4.
+    config.guard.patience = placeholder(int)  # The run stops after so many in a row; None: 10.
+
     config.model = ConfigDict()
     config.model.reading = "paper"  # Or "released": what the authors' code computes.
     config.model.stages = 3  # N.
@@ -59,6 +66,7 @@ def get_config() -> ConfigDict:
     config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split; at least one pair.
     config.data.patches = 3383
     config.data.patch_size = 128
+    config.data.skip_bad = False  # True: pairs that can't be used are named and left out; False: they are an error.
     config.data.augment = False  # True: each patch gets one of the 8 flips and quarter turns, drawn with the plan.
     config.data.scenes = 24  # Embedded scenes to train and to validate on.
     config.data.validation_scenes = 8

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +19,16 @@ from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource, steps_per_epoch
 from rpfnet_jax.data.pairs import Pair, PairError, Role, check_pairs, refuse_overwriting
 from rpfnet_jax.data.patches import crop_plan
-from rpfnet_jax.data.sets import open_training_sets
-from rpfnet_jax.files import write_atomically
+from rpfnet_jax.data.sets import TrainingSets, open_training_sets
+from rpfnet_jax.files import locked, write_atomically
 from rpfnet_jax.inference import Fuser, PictureFuser, open_pair
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.training import (
+    Devices,
+    GuardConfig,
     OptimizerConfig,
     TrainingPlan,
     create_state,
@@ -40,8 +43,8 @@ CONTACT_SHEET_ROWS = 8
 # Metrics of which more is better.
 MONITORS = tuple(column for column in COLUMNS if column not in LOWER_IS_BETTER)
 
-# Fields that may differ between a run and its continuation: none of them changes a parameter.
-_FREE_FIELDS = ("name", "log", "validation", "fusion")
+# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
+_FREE_FIELDS = ("name", "log", "validation", "fusion", "mesh")
 
 
 class Evaluation(NamedTuple):
@@ -84,14 +87,23 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
         DataMissingError, PairError, ImageError: the data are not there or not usable; nothing was trained.
         ValueError, TypeError: a field of the configuration has an impossible value.
         CheckpointError: `workdir` belongs to a run with another configuration.
-        NonFiniteError: a loss term became NaN or infinite.
+        DivergedError: update after update was not finite or exploded.
+        FolderBusyError, OSError: another run is in `workdir`, or it can't be written.
     """
-    workdir = Path(workdir)
+    with locked(workdir):
+        return _train_and_evaluate(config, Path(workdir))
+
+
+def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
     model, defaults = model_config(config), FusionDefaults(**config.fusion)
     losses, optimizer = loss_config(config), optimizer_config(config)
     if config.validation.monitor not in MONITORS:
         raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
     sets = open_training_sets(config.data, workdir, config.seed)
+    if config.data.skip_bad:
+        sets = TrainingSets(
+            _usable(sets.train, config.data.patch_size, "training"), _usable(sets.validation, MIN_SIZE, "validation")
+        )
     check_measurable(sets.validation)
     source = make_patch_source(config, sets.train)
     monitored = sets.validation[: config.validation.pairs or None]
@@ -115,6 +127,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
         validate_every=config.validation.every_epochs * epoch,
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
+        devices=_devices(config.mesh.data),
+        guard=GuardConfig(**{name: value for name, value in config.guard.items() if value is not None}),
     )
 
     def write_config() -> None:
@@ -165,6 +179,11 @@ def loss_config(config: ConfigDict) -> LossConfig:
 def optimizer_config(config: ConfigDict) -> OptimizerConfig:
     """Both Adams of a configuration."""
     return OptimizerConfig(config.learning_rate, **config.schedule)
+
+
+def _devices(value: str) -> Devices:
+    """`config.mesh.data`, which is text so that the command line takes both words and numbers."""
+    return int(value) if value.isdecimal() else value  # type: ignore[return-value]
 
 
 def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
@@ -260,10 +279,30 @@ def _check_sizes(pairs: Sequence[Pair], least: int, what: str) -> list[tuple[int
     return sizes
 
 
+def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
+    """The pairs that can be used, with a warning that names the others."""
+    good, bad = [], []
+    for pair in pairs:
+        try:
+            _check_sizes([pair], least, f"{least}x{least}")
+        except PairError as error:
+            bad.append(str(error))
+        else:
+            good.append(pair)
+    if bad:
+        problems = "\n".join(bad)
+        if not good:
+            raise PairError(f"no usable {what} pair:\n{problems}")
+        warnings.warn(f"left out {len(bad)} of {len(pairs)} {what} pairs (data.skip_bad):\n{problems}", stacklevel=2)
+    return good
+
+
 def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
     """What two halves of one run must share: the configuration that decides the result, and the patches."""
     identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
     # A data set may move between the halves: its content counts, not its path.
-    identity["data"] = {name: value for name, value in record["data"].items() if name not in ("root", "source")}
+    identity["data"] = {
+        name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad")
+    }
     identity["data"]["content_sha256"] = source.fingerprint()
     return identity

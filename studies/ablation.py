@@ -42,7 +42,7 @@ from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import COLUMNS, PROTOCOLS, Summary, summarise
 from rpfnet_jax.model import variable_shapes
 from rpfnet_jax.reports import comparison_table
-from rpfnet_jax.training import CheckpointError, NonFiniteError
+from rpfnet_jax.training import CheckpointError, DivergedError
 from studies.cases import METRICS, STUDIES, Case, Study
 
 PROTOCOL = "paper"
@@ -234,7 +234,7 @@ def main() -> None:
     except KeyboardInterrupt:
         # Outside the steps, where nothing is under way that could be lost.
         print("stopped; the same command continues")
-    except (OSError, ValueError, CheckpointError, NonFiniteError) as error:
+    except (OSError, ValueError, CheckpointError, DivergedError) as error:
         sys.exit(f"error: {error}")
 
 

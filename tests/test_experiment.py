@@ -22,8 +22,9 @@ from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.data.pairs import PairError, find_pairs
 from rpfnet_jax.data.sets import DataMissingError, open_training_sets
 from rpfnet_jax.experiment import make_patch_source, train_and_evaluate, untrained
+from rpfnet_jax.files import locked
 from rpfnet_jax.inference import Fuser
-from rpfnet_jax.training import CheckpointError, NonFiniteError
+from rpfnet_jax.training import CheckpointError, DivergedError
 from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.weights import WeightsError, load_weights
 
@@ -129,21 +130,78 @@ def test_another_configuration_is_refused_and_harmless_fields_are_not(finished):
     assert train_and_evaluate(tiny_config(**{"log.every_steps": 1}), workdir).finished
 
 
-def test_a_value_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+@pytest.fixture
+def exploding(monkeypatch):
+    """Makes the loss of every batch of two NaN: the third of each epoch."""
     module = sys.modules["rpfnet_jax.losses.objective"]  # The package exports a function of the same name.
     original = module.contrastive_loss
-    config = tiny_config(**{"log.checkpoint_every_steps": 1})
 
     def explode(fused, ir, vis, losses):
-        # Traced once per batch shape; the third batch of an epoch is the first of the smaller shape.
+        # Traced once per batch shape; the third batch of an epoch is the only one of the smaller shape.
         return original(fused, ir, vis, losses) * (float("nan") if fused.shape[0] == 2 else 1.0)
 
     monkeypatch.setattr(module, "contrastive_loss", explode)
-    with pytest.raises(NonFiniteError, match=r"step 3: contrastive = nan") as caught:
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(tmp_path, exploding):
+    config = tiny_config(**{"log.checkpoint_every_steps": 1, "guard.patience": 1})
+    with pytest.raises(DivergedError, match=r"step 3: contrastive = nan") as caught:
         train_and_evaluate(config, tmp_path)
     assert str(caught.value).count("scene_") == 2, "the two patches of the batch are named"
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()) == ["1", "2"]
     assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_single_updates_that_are_not_finite_are_skipped_and_named(tmp_path, exploding, capfd):
+    result = train_and_evaluate(tiny_config(), tmp_path)
+    assert (result.finished, result.steps) == (True, 6)
+    chex.assert_tree_all_finite(tensors(tmp_path))
+    shown = capfd.readouterr().err
+    assert "step 3: contrastive = nan: this update is skipped, 1 so far" in shown
+    assert "step 6: contrastive = nan: this update is skipped, 2 so far" in shown
+
+
+def test_an_exploding_gradient_is_not_followed(tmp_path):
+    config = tiny_config(**{"guard.max_grad_norm": 1e-6, "guard.patience": 4})
+    with pytest.raises(DivergedError, match=r"step 4: grad_norm = .*4 updates in a row"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_by_process(tmp_path):
+    with locked(tmp_path):
+        done = run("train.py", "--config=configs/smoke.py", f"--workdir={tmp_path}")
+    assert done.returncode != 0
+    assert f"error: {tmp_path} is in use by another run, process {os.getpid()}" in done.stderr
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
+    """Read-only for root as well: below a file, and in a file system mounted so."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/run can't be written: Not a directory"):
+        train_and_evaluate(tiny_config(), tmp_path / "file" / "run")
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-Urm", "true"]).returncode:
+        pytest.skip("needs user name spaces")
+    mount = f"mount -t tmpfs -o ro none {tmp_path} && exec {sys.executable} train.py --config=configs/smoke.py"
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", f"{mount} --workdir={tmp_path}/run"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert f"error: {tmp_path}/run can't be written: Read-only file system" in done.stderr
+
+
+def test_bad_pictures_are_named_and_left_out_on_demand(finished, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(finished[0] / "scenes" / "train", data / "train")
+    shutil.copytree(finished[0] / "scenes" / "validation", data / "val")
+    bad = sorted((data / "train" / "ir").iterdir())[1]
+    bad.write_bytes(bad.read_bytes()[:200])
+    with pytest.raises(PairError, match=re.escape(str(bad))):
+        train_and_evaluate(tiny_config(**{"data.root": str(data)}), tmp_path / "run")
+    config = tiny_config(**{"data.root": str(data), "data.skip_bad": True, "steps": 1})
+    with pytest.warns(UserWarning, match=r"left out 1 of 4 training pairs(.|\n)*" + re.escape(str(bad))):
+        assert train_and_evaluate(config, tmp_path / "run").finished
 
 
 def test_other_pictures_in_the_same_place_are_refused(finished, tmp_path):
@@ -154,7 +212,7 @@ def test_other_pictures_in_the_same_place_are_refused(finished, tmp_path):
     ir = sorted((scenes / "ir").iterdir())
     for path in ir:
         write_png(path, read_image(path)[::-1].copy())
-    with pytest.raises(CheckpointError, match="content_sha256"):
+    with pytest.raises(CheckpointError, match=r"config\.data\.content_sha256"):
         train_and_evaluate(config, tmp_path / "run")
 
 

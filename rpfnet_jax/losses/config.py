@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Scope = Literal["image", "batch"]
 
@@ -35,6 +35,8 @@ class LossConfig:
         ssim_window: side of the Gaussian SSIM window, sigma 1.5.
         ssim_padding: `valid` windows only, or `reflect` at the borders.
         ssim_loss: `one_minus` SSIM per source, or `half_clipped`: clip((1 - SSIM)/2, 0, 1).
+        axis: the mesh axis that the batch is spread over, inside `jax.shard_map`; None: all of the batch is here. No
+            choice of the objective: every loss is that of the whole batch either way, gradients included.
     """
 
     lambda1: float = 0.3
@@ -50,10 +52,11 @@ class LossConfig:
     ssim_window: int = 11
     ssim_padding: Literal["valid", "reflect"] = "valid"
     ssim_loss: Literal["one_minus", "half_clipped"] = "one_minus"
+    axis: str | None = None
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
-            choices = get_args(hint)
+            choices = get_args(hint) if get_origin(hint) is Literal else ()
             if choices and getattr(self, name) not in choices:
                 raise ValueError(f"loss.{name} must be one of {choices}, got {getattr(self, name)!r}")
         for name in ("adaptive_weights", "auxiliary"):

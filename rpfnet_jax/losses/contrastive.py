@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex64, Float
 
-from rpfnet_jax.losses.config import LossConfig, Scope
-from rpfnet_jax.losses.statistics import mean_and_deviation
+from rpfnet_jax.losses.config import LossConfig
+from rpfnet_jax.losses.statistics import batch_mean, mean_and_deviation
 
 _Pairs = tuple[tuple[str, str], ...]
 
@@ -32,11 +32,11 @@ def adaptive_weight(
     sign of `config.weight_signs`. A flat image has sigma = 0; its S is then sigmoid(0) and it contributes no pixel.
     """
     ir, vis_y = jax.lax.stop_gradient((ir, vis_y))
-    s_ir = jax.nn.sigmoid(_standardised(ir, config.scope))
-    s_residual = jax.nn.sigmoid(_standardised(ir - vis_y, config.scope))
+    s_ir = jax.nn.sigmoid(_standardised(ir, config))
+    s_residual = jax.nn.sigmoid(_standardised(ir - vis_y, config))
     sign = 1.0 if config.weight_signs == "plus" else -1.0
     enhanced = (s_ir * (1 + sign * s_residual) + s_residual * (1 + sign * s_ir)) / 2
-    mean, deviation = mean_and_deviation(enhanced, config.scope)
+    mean, deviation = mean_and_deviation(enhanced, config)
     return (enhanced > mean + deviation).astype(ir.dtype)
 
 
@@ -92,11 +92,11 @@ def contrastive_loss(
     """
     positive, negative = contrastive_distances(fused, ir, vis_y, config)
     if config.scope == "batch":
-        positive, negative = jnp.mean(positive), jnp.mean(negative)
+        positive, negative = batch_mean(positive, config), batch_mean(negative, config)
     if config.negatives == "none":
         pixels = fused.shape[1] * fused.shape[2] if config.domain == "frequency" else 1
-        return jnp.mean(positive) / math.sqrt(pixels)
-    return jnp.mean(positive / (negative + config.epsilon))
+        return batch_mean(positive, config) / math.sqrt(pixels)
+    return batch_mean(positive / (negative + config.epsilon), config)
 
 
 def _parts(fused: Array, ir: Array, vis_y: Array, config: LossConfig) -> dict[str, Array]:
@@ -124,8 +124,8 @@ def _distance(difference: Array, width: int, config: LossConfig) -> Float[Array,
     return jnp.mean(jnp.where(difference == 0, 0.0, jnp.abs(difference)), axis=(1, 2, 3))
 
 
-def _standardised(x: Array, scope: Scope) -> Array:
-    mean, deviation = mean_and_deviation(x, scope)
+def _standardised(x: Array, config: LossConfig) -> Array:
+    mean, deviation = mean_and_deviation(x, config)
     return (x - mean) / jnp.where(deviation > 0, deviation, 1.0)
 
 

@@ -6,24 +6,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rpfnet_jax.losses.config import LossConfig, Scope
-from rpfnet_jax.losses.statistics import axes, mean_and_deviation, rms, sobel_magnitude
+from rpfnet_jax.losses.config import LossConfig
+from rpfnet_jax.losses.statistics import batch_mean, maximum, mean, mean_and_deviation, rms, sobel_magnitude
 
 # Released code: keeps the normalisation by the maximum finite.
 _MAXIMUM_EPSILON = 1e-6
 
 
-def texture_mask(vis_y: Float[Array, "b h w 1"], scope: Scope = "image") -> Float[Array, "b h w 1"]:
+def texture_mask(vis_y: Float[Array, "b h w 1"], config: LossConfig = LossConfig()) -> Float[Array, "b h w 1"]:
     """m(VIS_Y) of Eq. 6: 1 where the Sobel magnitude of VIS_Y exceeds its mean, else 0. No gradient."""
     magnitude = jax.lax.stop_gradient(sobel_magnitude(vis_y))
-    return (magnitude > jnp.mean(magnitude, axes(scope), keepdims=True)).astype(vis_y.dtype)
+    return (magnitude > mean(magnitude, config)).astype(vis_y.dtype)
 
 
-def thermal_mask(ir: Float[Array, "b h w 1"], scope: Scope = "image") -> Float[Array, "b h w 1"]:
+def thermal_mask(ir: Float[Array, "b h w 1"], config: LossConfig = LossConfig()) -> Float[Array, "b h w 1"]:
     """T(IR) of Eq. 7: 1 where IR exceeds its mean by more than one standard deviation, else 0. No gradient."""
     ir = jax.lax.stop_gradient(ir)
-    mean, deviation = mean_and_deviation(ir, scope)
-    return (ir > mean + deviation).astype(ir.dtype)
+    center, deviation = mean_and_deviation(ir, config)
+    return (ir > center + deviation).astype(ir.dtype)
 
 
 def gradient_loss(
@@ -37,20 +37,20 @@ def gradient_loss(
     `config.saliency` = `rms`: root mean squares. `mse` (released code): mean squared difference of the magnitudes,
     each divided by its maximum, and the mean of M' * m.
     """
-    textured = aux_map * texture_mask(vis_y, config.scope)
+    textured = aux_map * texture_mask(vis_y, config)
     ours, theirs = sobel_magnitude(aux_map), sobel_magnitude(ir)
     if config.saliency == "rms":
-        return rms(ours - theirs, config.scope) - config.lambda1 * rms(textured, config.scope)
-    ours, theirs = _over_maximum(ours, config.scope), _over_maximum(theirs, config.scope)
-    return jnp.mean(jnp.square(ours - theirs)) - config.lambda1 * jnp.mean(textured)
+        return rms(ours - theirs, config) - config.lambda1 * rms(textured, config)
+    ours, theirs = _over_maximum(ours, config), _over_maximum(theirs, config)
+    return batch_mean(jnp.square(ours - theirs), config) - config.lambda1 * batch_mean(textured, config)
 
 
 def region_loss(
     aux_map: Float[Array, "b h w 1"], ir: Float[Array, "b h w 1"], config: LossConfig = LossConfig()
 ) -> Float[Array, ""]:
     """L_reg, Eq. 7: -||M' * T(IR)||, as root mean square or, released code, as plain mean."""
-    hot = aux_map * thermal_mask(ir, config.scope)
-    return -rms(hot, config.scope) if config.saliency == "rms" else -jnp.mean(hot)
+    hot = aux_map * thermal_mask(ir, config)
+    return -rms(hot, config) if config.saliency == "rms" else -batch_mean(hot, config)
 
 
 def saliency_loss(
@@ -63,5 +63,5 @@ def saliency_loss(
     return gradient_loss(aux_map, ir, vis_y, config) + region_loss(aux_map, ir, config)
 
 
-def _over_maximum(x: Array, scope: Scope) -> Array:
-    return x / (jnp.max(x, axes(scope), keepdims=True) + _MAXIMUM_EPSILON)
+def _over_maximum(x: Array, config: LossConfig) -> Array:
+    return x / (maximum(x, config) + _MAXIMUM_EPSILON)

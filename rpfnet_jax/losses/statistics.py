@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rpfnet_jax.losses.config import Scope
+from rpfnet_jax.losses.config import LossConfig, Scope
 
 # Under the root of the Sobel magnitude (released code): keeps its gradient finite on flat regions.
 SOBEL_EPSILON = 1e-6
 RMS_EPSILON = 1e-12
 
 
-def axes(scope: Scope) -> tuple[int, ...]:
-    """The axes of a (B, H, W, 1) array that statistics of this scope reduce."""
-    return (1, 2, 3) if scope == "image" else (0, 1, 2, 3)
+def mean(x: Float[Array, "b h w 1"], config: LossConfig) -> Float[Array, "n 1 1 1"]:
+    """The mean of each image, or of the whole batch, by `config.scope`; n = B or 1."""
+    total, count = _total(x, config)
+    return total / count
 
 
 def mean_and_deviation(
-    x: Float[Array, "b h w 1"], scope: Scope
+    x: Float[Array, "b h w 1"], config: LossConfig
 ) -> tuple[Float[Array, "n 1 1 1"], Float[Array, "n 1 1 1"]]:
     """mu and sigma over each image (population) or over the batch (ddof = 1, as torch.std); n = B or 1."""
-    ddof = 0 if scope == "image" else 1
-    return jnp.mean(x, axes(scope), keepdims=True), jnp.std(x, axes(scope), keepdims=True, ddof=ddof)
+    center = mean(x, config)
+    squares, count = _total(jnp.square(x - center), config)
+    return center, jnp.sqrt(squares / (count - (config.scope == "batch")))
 
 
-def rms(x: Float[Array, "b h w 1"], scope: Scope) -> Float[Array, ""]:
+def maximum(x: Float[Array, "b h w 1"], config: LossConfig) -> Float[Array, "n 1 1 1"]:
+    """The largest value of each image or of the batch; its gradient goes to where it is, in equal parts to ties."""
+    largest = jnp.max(x, _axes(config.scope), keepdims=True)
+    if not _spread(config):
+        return largest
+    # The largest of several devices has no derivative in JAX; the mean of the values equal to it has the right one.
+    largest = jax.lax.pmax(jax.lax.stop_gradient(largest), config.axis)
+    hit = (x == largest).astype(x.dtype)
+    equal = _total(x * hit, config)[0] / _total(hit, config)[0]
+    return largest + (equal - jax.lax.stop_gradient(equal))
+
+
+def rms(x: Float[Array, "b h w 1"], config: LossConfig) -> Float[Array, ""]:
     """The norm ||.||_2 of Eq. 6-7: root mean square per image (or over the batch), averaged over the images.
 
     A plain root of sums would grow with the picture and drown the other terms.
     """
-    return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(x), axes(scope)) + RMS_EPSILON))
+    return batch_mean(jnp.sqrt(mean(jnp.square(x), config) + RMS_EPSILON), config)
+
+
+def batch_mean(x: Float[Array, "..."], config: LossConfig) -> Float[Array, ""]:
+    """The mean of all values, wherever the batch is."""
+    local = jnp.mean(x)
+    return local if config.axis is None else jax.lax.pmean(local, config.axis)
+
+
+def _total(x: Array, config: LossConfig) -> tuple[Array, int]:
+    """Sum of each image or of the batch, and of how many values."""
+    total = jnp.sum(x, _axes(config.scope), keepdims=True)
+    count = x.size // total.size
+    if not _spread(config):
+        return total, count
+    return jax.lax.psum(total, config.axis), count * jax.lax.axis_size(config.axis)
+
+
+def _axes(scope: Scope) -> tuple[int, ...]:
+    return (1, 2, 3) if scope == "image" else (0, 1, 2, 3)
+
+
+def _spread(config: LossConfig) -> bool:
+    """Whether statistics run over values on several devices."""
+    return config.scope == "batch" and config.axis is not None
 
 
 def sobel_magnitude(x: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rpfnet_jax.losses.config import LossConfig
+from rpfnet_jax.losses.statistics import batch_mean
 
 _C1, _C2 = 0.01**2, 0.03**2
 _SIGMA = 1.5
@@ -49,7 +50,7 @@ def structure_loss(
         dissimilarity = 1 - ssim_map(fused, source, config)
         if config.ssim_loss == "half_clipped":
             dissimilarity = jnp.clip(dissimilarity / 2, 0, 1)
-        total = total + jnp.mean(dissimilarity)
+        total = total + batch_mean(dissimilarity, config)
     return total
 
 

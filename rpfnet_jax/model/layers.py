@@ -36,11 +36,14 @@ class Statistics:
             none; for the variables that `rpfnet_jax.model.fold` makes.
         adapt: the a of `adaptive`, in [0, 1]; may be traced.
         stage: index of the stage being computed; picks the row of the running statistics.
+        axis: the mesh axis that the batch is spread over, inside `jax.shard_map`; `batch` statistics are then those of
+            all its devices. None: all of the batch is here.
     """
 
     mode: NormMode = struct.field(pytree_node=False, default="image")
     adapt: float | Float[Array, ""] = 0.1
     stage: int = struct.field(pytree_node=False, default=0)
+    axis: str | None = struct.field(pytree_node=False, default=None)
 
     def at(self, stage: int) -> Statistics:
         """The same choice for another stage."""
@@ -136,10 +139,11 @@ class StageNorm(nn.Module):
             mean, var = self._along(stored_mean.value[row]), self._along(stored_var.value[row])
         else:
             axes = (0, *self.pixel_axes) if statistics.mode == "batch" else self.pixel_axes
-            mean = jnp.mean(x, axes, keepdims=True)
-            var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+            spread = statistics.axis if statistics.mode == "batch" else None
+            mean = _mean(x, axes, spread)
+            var = _mean(jnp.square(x - mean), axes, spread)
             if statistics.mode == "batch" and self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                count = x.size // channels
+                count = x.size // channels * (jax.lax.axis_size(spread) if spread else 1)
                 unbiased = var.reshape(channels) * (count / (count - 1))
                 stored_mean.value = _moved(stored_mean.value, row, mean.reshape(channels))
                 stored_var.value = _moved(stored_var.value, row, unbiased)
@@ -153,6 +157,11 @@ class StageNorm(nn.Module):
 
     def _along(self, values: Array | np.ndarray) -> Array | np.ndarray:
         return along(self.channel_axis, values)
+
+
+def _mean(x: Array, axes: tuple[int, ...], spread: str | None) -> Array:
+    mean = jnp.mean(x, axes, keepdims=True)
+    return jax.lax.pmean(mean, spread) if spread else mean
 
 
 def _moved(stored: Array, row: int, new: Array) -> Array:

@@ -82,9 +82,11 @@ class RPFNet(nn.Module):
 
     Attributes:
         config: the network's shape; see `ModelConfig`.
+        axis: mesh axis of the batch; see `Statistics`.
     """
 
     config: ModelConfig = ModelConfig()
+    axis: str | None = None
 
     @nn.compact
     def __call__(
@@ -114,7 +116,7 @@ class RPFNet(nn.Module):
         _check_inputs(ir, vis_y)
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
-        statistics = Statistics(norm, adapt)
+        statistics = Statistics(norm, adapt, axis=self.axis)
         config = self.config
         residual = None
         if config.residual_prior:
@@ -138,15 +140,16 @@ class RPFNet(nn.Module):
 class AuxiliaryDecoder(nn.Module):
     """Decodes the last residual features into M', the map that the saliency structure loss constrains (Eq. 5-7).
 
-    Used in training only; not part of the fusion network's parameters.
+    Used in training only; not part of the fusion network's parameters. `axis` as in `RPFNet`.
     """
 
     config: ModelConfig = ModelConfig()
+    axis: str | None = None
 
     @nn.compact
     def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
         """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        return Reconstruction(self.config.channels, name="head")(residual, Statistics(norm))
+        return Reconstruction(self.config.channels, name="head")(residual, Statistics(norm, axis=self.axis))
 
 
 def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) -> dict[str, Any]:

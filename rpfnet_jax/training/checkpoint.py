@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from rpfnet_jax.training.state import TrainState
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Format 1 had no checksum.
+_READABLE = (1, FORMAT_VERSION)
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that this run can't continue from; the message says why and what to do."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint that can't be read or is not what was written."""
 
 
 class Restored(NamedTuple):
@@ -44,10 +55,16 @@ class Checkpoints:
     def __init__(self, directory: str | os.PathLike[str], config: Mapping[str, Any], monitor: str):
         self._config = dict(config)
         self._monitor = monitor
+        self._directory = Path(directory).absolute()
+        self._damaged: list[int] = []
+        # Orbax reads them all as soon as it opens a folder.
+        for path in self._directory.glob("[0-9]*/metrics/metrics"):
+            if not _holds_numbers(path):
+                self._bury(int(path.parents[1].name), f"{path} is damaged")
 
         best = BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
-            Path(directory).absolute(),
+            self._directory,
             options=ocp.CheckpointManagerOptions(
                 # The policy decides what is kept; Orbax writes metrics down only where there is a best_fn as well.
                 preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
@@ -81,40 +98,129 @@ class Checkpoints:
         return -math.inf if math.isnan(value) else value
 
     def save(self, state: TrainState, data: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
-        """Saves the state with the data position; does nothing when this step is already saved."""
+        """Saves the state with the data position; does nothing when this step is already saved.
+
+        Raises:
+            CheckpointError: it could not be written, because the disk is full, say; older checkpoints are intact.
+        """
         step = int(state.step)
         if step == self.latest_step:
             return
         header = {"format_version": FORMAT_VERSION, "config": self._config, "data": dict(data)}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), header=ocp.args.JsonSave(header))
-        self._manager.save(step, args=items, metrics=dict(metrics or {}))
+        # The devices of this run need not be there when it is continued.
+        values = jax.device_get(state)
+        header["sha256"] = {"header": _digest_header(header), "state": _digest_state(values)}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(values), header=ocp.args.JsonSave(header))
+        latest = self.latest_step
+        try:
+            self._manager.save(step, args=items, metrics=dict(metrics or {}))
+        except Exception as error:
+            # Orbax and its storage layer raise many kinds of errors.
+            kept = "There is no older one" if latest is None else f"That of step {latest} is intact"
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to {self._directory}: {_one_line(error)}. "
+                f"{kept}; the same command continues from there."
+            ) from error
 
-    def restore(self, template: TrainState, step: int | None = None) -> Restored:
-        """Reads a checkpoint, the latest unless `step` is given.
+    def restore_latest(self, template: TrainState) -> Restored | None:
+        """The newest checkpoint that can be read; None when there has never been one.
+
+        Damaged ones are moved to `<directory>-damaged`, with a warning that says so.
+
+        Raises:
+            CheckpointError: as `restore`, or all checkpoints are damaged.
+        """
+        while (step := self.latest_step) is not None:
+            try:
+                return self.restore(template, step)
+            except DamagedError as error:
+                self._bury(step, str(error))
+                self._manager.reload()
+        if self._damaged:
+            raise CheckpointError(f"all checkpoints of this run are damaged, see {self._grave}. Use a new --workdir.")
+        return None
+
+    def restore(self, template: TrainState, step: int) -> Restored:
+        """Reads the checkpoint of a step.
 
         Args:
-            template: a state of the same structure; only shapes and dtypes are used.
+            template: a state of the same structure; only shapes, dtypes and devices are used.
             step: which one.
 
         Raises:
-            CheckpointError: the checkpoint was written by another format version or for another configuration.
+            DamagedError: it can't be read, or its values are not those that were written.
+            CheckpointError: it was written by another format version or for another configuration.
         """
-        step = self.latest_step if step is None else step
-        header = self._manager.restore(step, args=ocp.args.Composite(header=ocp.args.JsonRestore()))["header"]
-        if header["format_version"] != FORMAT_VERSION:
+        path = self._directory / str(step)
+        header = self._read(step, header=ocp.args.JsonRestore())["header"]
+        if not isinstance(header, dict) or not {"format_version", "config", "data"} <= set(header):
+            raise DamagedError(f"the checkpoint {path} is damaged: no header")
+        if header["format_version"] not in _READABLE:
             raise CheckpointError(
-                f"{self._manager.directory} has checkpoints of format {header['format_version']}; this version reads "
-                f"format {FORMAT_VERSION}. Use a new --workdir."
+                f"{self._directory} has checkpoints of format {header['format_version']}; this version reads "
+                f"formats up to {FORMAT_VERSION}. Use a new --workdir."
             )
+        written = header.pop("sha256", {})
+        checked = header["format_version"] > 1
+        if checked and written.get("header") != _digest_header(header):
+            raise DamagedError(f"the checkpoint {path} is damaged: wrong checksum of its header")
         changed = differing_fields(header["config"], self._config)
         if changed:
             raise CheckpointError(
-                f"{self._manager.directory} belongs to a run with another configuration. Use a new --workdir, or set "
+                f"{self._directory} belongs to a run with another configuration. Use a new --workdir, or set "
                 "these fields back:\n" + "\n".join(changed)
             )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return Restored(self._manager.restore(step, args=items)["state"], header["data"])
+        state = self._read(step, state=ocp.args.StandardRestore(abstract))["state"]
+        if checked and written.get("state") != _digest_state(jax.device_get(state)):
+            raise DamagedError(f"the checkpoint {path} is damaged: wrong checksum of its state")
+        return Restored(state, header["data"])
+
+    def _read(self, step: int, **items: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:
+            # Orbax and its storage layer raise many kinds of errors.
+            path = self._directory / str(step)
+            raise DamagedError(f"the checkpoint {path} is damaged: {_one_line(error)}") from error
+
+    @property
+    def _grave(self) -> Path:
+        return self._directory.with_name(f"{self._directory.name}-damaged")
+
+    def _bury(self, step: int, reason: str) -> None:
+        self._damaged.append(step)
+        self._grave.mkdir(exist_ok=True)
+        target = self._grave / str(step)
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.move(self._directory / str(step), target)
+        warnings.warn(f"{reason}; going on with an older checkpoint. What is left of this one: {target}", stacklevel=3)
+
+
+def _digest_header(header: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_state(state: Any) -> str:
+    """SHA-256 of the names, shapes and values of a state of NumPy arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(state):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _holds_numbers(path: Path) -> bool:
+    try:
+        metrics = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -122,8 +228,8 @@ def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
     lines = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differing_fields(before, after, f"{prefix}{key}.")
+        if isinstance(before, Mapping | None) and isinstance(after, Mapping | None):
+            lines += differing_fields(before or {}, after or {}, f"{prefix}{key}.")
         elif before != after:
             lines.append(f"  config.{prefix}{key}: {before!r} -> {after!r}")
     return lines

@@ -15,12 +15,13 @@ from rpfnet_jax.data.loader import PatchSource, batches
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.devices import Devices, make_mesh, replicate
 from rpfnet_jax.training.interrupt import Interrupt
 from rpfnet_jax.training.monitor import Monitor
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
 from rpfnet_jax.training.panels import make_panels
 from rpfnet_jax.training.state import TrainState, create_state, make_networks
-from rpfnet_jax.training.step import make_train_step
+from rpfnet_jax.training.step import GuardConfig, make_train_step
 
 PANEL_PATCHES = 4
 
@@ -43,6 +44,8 @@ class TrainingPlan:
         validate_every: steps between validations; 0: only at the end.
         checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
+        devices: how many share each batch; "auto": as many of those that there are as divide `batch_size`.
+        guard: what is done about updates that would ruin the parameters.
     """
 
     model: ModelConfig
@@ -56,6 +59,8 @@ class TrainingPlan:
     validate_every: int
     checkpoint_every: int
     monitor: str
+    devices: Devices = 1
+    guard: GuardConfig = GuardConfig()
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_size", "log_every"):
@@ -88,8 +93,8 @@ def train(
 ) -> TrainingResult:
     """Trains until `plan.total_steps`, from the newest checkpoint in `workdir` if there is one.
 
-    A resumed run equals the uninterrupted one, on CPU bit for bit: state, optimizer and data position are restored
-    exactly.
+    A resumed run equals the uninterrupted one, on the same devices of a CPU bit for bit: state, optimizer and data
+    position are restored exactly.
 
     Args:
         plan: the run.
@@ -99,27 +104,28 @@ def train(
         config: the run's configuration, JSON-able; kept in the checkpoints, which a run with another one refuses.
 
     Raises:
-        NonFiniteError: a loss term or gradient is NaN or infinite; the last good checkpoint is kept.
-        CheckpointError: `workdir` holds checkpoints of another configuration.
+        DivergedError: `plan.guard` gives up; the last good checkpoint is kept.
+        CheckpointError: `workdir` holds checkpoints of another configuration, or a new one can't be written.
     """
     networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
-    train_step = make_train_step(networks, plan.losses, optimizer)
+    mesh = make_mesh(plan.devices, plan.batch_size)
+    train_step = make_train_step(networks, plan.losses, optimizer, mesh, plan.guard)
     panels = make_panels(networks, plan.losses)
     panel_batch = source.head(PANEL_PATCHES)
 
-    state = create_state(networks, optimizer, plan.seed)
+    state = replicate(create_state(networks, optimizer, plan.seed), mesh)
     iterator = batches(source, plan.batch_size, plan.seed)
     with Checkpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
-        if checkpoints.latest_step is not None:
-            restored = checkpoints.restore(state)
+        restored = checkpoints.restore_latest(state)
+        if restored is not None:
             state = restored.state
             iterator.set_state(restored.data)
         step = int(state.step)
         if step > plan.total_steps:
             raise CheckpointError(f"{workdir} is at step {step}, past the {plan.total_steps} asked for")
 
-        with Monitor(workdir, step, plan.total_steps) as monitor:
+        with Monitor(workdir, step, plan.total_steps, plan.guard.patience) as monitor:
             if step:
                 monitor.say(f"resuming {workdir} at step {step}")
             begun, validated = time.perf_counter(), 0.0
@@ -134,7 +140,7 @@ def train(
 
                 validating = due(plan.validate_every)
                 saving = validating or due(plan.checkpoint_every)
-                # Before saving as well: a checkpoint must never hold values that are not finite.
+                # Before saving as well: a run that gives up keeps its checkpoints from before.
                 if due(plan.log_every) or saving:
                     monitor.flush()
                 if due(plan.panels_every):
@@ -144,7 +150,7 @@ def train(
                 if validating:
                     paused = time.perf_counter()
                     try:
-                        metrics = dict(validate(state.variables()))
+                        metrics = dict(validate(jax.device_get(state.variables())))
                     except BaseException:
                         # The steps are good; only looking at them failed.
                         checkpoints.save(state, iterator.get_state())
@@ -162,4 +168,4 @@ def train(
         best_step = checkpoints.best_step
         best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
         finished = step == plan.total_steps and not interrupt.requested
-        return TrainingResult(jax.block_until_ready(state), best.variables(), finished, seconds)
+        return TrainingResult(jax.device_get(state), jax.device_get(best.variables()), finished, seconds)

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: progress bar, TensorBoard, and the alarm for values that are not finite."""
+"""What a run shows while it trains: progress bar, TensorBoard, and the alarm when updates are skipped."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tqdm import tqdm
 from rpfnet_jax.training.step import Terms
 
 
-class NonFiniteError(RuntimeError):
-    """A loss term or the gradient became NaN or infinite; the message names step, terms and files."""
+class DivergedError(RuntimeError):
+    """Update after update was not finite or exploded; the message names step, terms and files."""
 
 
 class Monitor:
@@ -28,9 +28,12 @@ class Monitor:
         workdir: TensorBoard files go to `<workdir>/tensorboard`.
         first_step: steps already made (0 for a new run).
         total_steps: length of the run.
+        patience: how many updates in a row may be skipped before that is an error.
     """
 
-    def __init__(self, workdir: Path, first_step: int, total_steps: int):
+    def __init__(self, workdir: Path, first_step: int, total_steps: int, patience: int):
+        self._patience = patience
+        self._skipped = self._in_a_row = 0
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(
             total=total_steps,
@@ -63,19 +66,15 @@ class Monitor:
         """Fetches the noted terms, shows and writes them.
 
         Raises:
-            NonFiniteError: some term is NaN or infinite; the first such step is named, with its files.
+            DivergedError: `patience` updates in a row were skipped; the last of them is named, with its files.
         """
         fetched = jax.device_get([terms for _, terms, _ in self._pending])
         pending, self._pending = self._pending, []
         for (step, _, names), terms in zip(pending, fetched, strict=True):
-            bad = [name for name, value in terms.items() if not np.isfinite(value)]
-            if bad:
-                # The total and the gradient only repeat what a term began; name the source first.
-                source = [name for name in bad if name not in ("total", "grad_norm")] or bad
-                raise NonFiniteError(
-                    f"step {step}: {', '.join(f'{name} = {float(terms[name])}' for name in source)}. "
-                    "The last good checkpoint is kept. The batch was:\n  " + "\n  ".join(names)
-                )
+            if terms.pop("skipped"):
+                self._note_skipped(step, terms, names)
+                continue
+            self._in_a_row = 0
             self.scalars(step, {f"train/{name}": float(value) for name, value in terms.items()})
         if fetched:
             elapsed = self._bar.format_dict["elapsed"]
@@ -84,6 +83,21 @@ class Monitor:
             self.scalars(pending[-1][0], {"train/images_per_second": rate})
             shown = {name: f"{float(fetched[-1][name]):.4f}" for name in fetched[-1]}
             self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)
+
+    def _note_skipped(self, step: int, terms: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+        bad = [name for name, value in terms.items() if not np.isfinite(value)]
+        # The total and the gradient only repeat what a term began; name the source first.
+        source = [name for name in bad if name not in ("total", "grad_norm")] or bad or ["grad_norm"]
+        self._skipped, self._in_a_row = self._skipped + 1, self._in_a_row + 1
+        self.scalars(step, {"train/skipped_updates": float(self._skipped)})
+        what = f"step {step}: {', '.join(f'{name} = {float(terms[name])}' for name in source)}"
+        batch = "The batch was:\n  " + "\n  ".join(names)
+        if self._in_a_row >= self._patience:
+            raise DivergedError(
+                f"{what}. {self._in_a_row} updates in a row were not finite or exploded (config.guard). The last good "
+                f"checkpoint is kept. {batch}"
+            )
+        self.say(f"{what}: this update is skipped, {self._skipped} so far. {batch}")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes TensorBoard scalars; leaves out metrics that are NaN because they are defined on no picture."""

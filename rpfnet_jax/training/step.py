@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from rpfnet_jax.losses import LossConfig, objective
+from rpfnet_jax.training.devices import AXIS
 from rpfnet_jax.training.state import Networks, TrainState
 
 Terms = dict[str, Float[Array, ""]]
 TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Terms]]
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardConfig:
+    """What is done about updates that would ruin the parameters.
+
+    Attributes:
+        max_grad_norm: an update whose gradient has a norm not below this is skipped, as is one with a loss or gradient
+            that is not finite.
+        patience: how many in a row are skipped before the run stops.
+    """
+
+    max_grad_norm: float = 1e4
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.max_grad_norm > 0 or self.patience < 1:
+            raise ValueError(f"guard.max_grad_norm must be positive and guard.patience at least 1, got {self}")
 
 
 def to_unit(image: UInt8[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
@@ -22,16 +43,58 @@ def to_unit(image: UInt8[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
     return image.astype(jnp.float32) / 255.0
 
 
-def make_train_step(networks: Networks, losses: LossConfig, optimizer: optax.GradientTransformation) -> TrainStep:
+def make_train_step(
+    networks: Networks,
+    losses: LossConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | None = None,
+    guard: GuardConfig = GuardConfig(),
+) -> TrainStep:
     """Compiles one update of the networks; `losses.auxiliary` says whether there are two.
+
+    Args:
+        networks: what is trained.
+        losses: the objective.
+        optimizer: from `make_optimizer`.
+        mesh: of `make_mesh`; each of its devices computes its share of a batch, and the update is that of the whole
+            batch. A batch that can't be divided among them (the last, smaller one of an epoch) is computed whole by
+            each device: they all need its result, and none has anything else to do.
+        guard: which updates are skipped: they count as steps and change nothing else.
 
     Returns:
         A jitted function (state, ir, vis_y) -> (state, terms). `ir` and `vis_y` are uint8 (B, H, W, 1); the given state
-        is donated and must not be used again. `terms` is a flat dict of float32 scalars: those of
-        `rpfnet_jax.losses.objective` and `grad_norm`, the global norm of all gradients.
+        is donated and must not be used again; with a mesh it must be on all its devices. `terms` is a flat dict of
+        float32 scalars: those of `rpfnet_jax.losses.objective` and `grad_norm`, the global norm of all gradients,
+        and `skipped`, 1 or 0.
     """
+    alone = _make_update(networks, losses, optimizer, guard)
+    if mesh is None:
+        return jax.jit(alone, donate_argnums=0)
+    fusion, auxiliary = networks
+    spread = Networks(fusion.clone(axis=AXIS), auxiliary and auxiliary.clone(axis=AXIS))
+    together = jax.shard_map(
+        _make_update(spread, dataclasses.replace(losses, axis=AXIS), optimizer, guard),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(AXIS)),
+        out_specs=PartitionSpec(),
+    )
+
+    def train_step(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:
+        return (alone if len(ir) % mesh.size else together)(state, ir, vis_y)
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def _make_update(
+    networks: Networks, losses: LossConfig, optimizer: optax.GradientTransformation, guard: GuardConfig
+) -> TrainStep:
+    """The update itself, of all of the batch or, where `losses.axis` is set, of this device's share of it."""
 
     def loss(params: dict, batch_stats: dict, ir: Array, vis_y: Array) -> tuple[Array, tuple[dict, Terms]]:
+        if losses.axis is not None:
+            # Makes the gradient of `params`, which every device has, the sum of what the devices find.
+            params = jax.lax.pcast(params, losses.axis, to="varying")
+
         def apply(name: str, *inputs: Array, **options: bool) -> tuple:
             variables = {"params": params[name], "batch_stats": batch_stats[name]}
             network = getattr(networks, name)
@@ -45,16 +108,17 @@ def make_train_step(networks: Networks, losses: LossConfig, optimizer: optax.Gra
         total, terms = objective(fused, aux_map, ir, vis_y, losses)
         return total, (updated, terms)
 
-    def train_step(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:
+    def update(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:
         gradient = jax.grad(loss, has_aux=True)
         grads, (batch_stats, terms) = gradient(state.params, state.batch_stats, to_unit(ir), to_unit(vis_y))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        state = state.replace(  # type: ignore[attr-defined]
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
-        return state, {**terms, "grad_norm": optax.tree.norm(grads)}
+        norm = optax.tree.norm(grads)
+        # NaN is below nothing.
+        good = jnp.isfinite(terms["total"]) & (norm < guard.max_grad_norm)
+        new = {"params": optax.apply_updates(state.params, updates), "batch_stats": batch_stats, "opt_state": opt_state}
+        old = {name: getattr(state, name) for name in new}
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, old)
+        state = state.replace(step=state.step + 1, **kept)  # type: ignore[attr-defined]
+        return state, {**terms, "grad_norm": norm, "skipped": 1.0 - good.astype(jnp.float32)}
 
-    return jax.jit(train_step, donate_argnums=0)
+    return update

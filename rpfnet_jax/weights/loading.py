@@ -39,11 +39,12 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
         known = "" if path.suffix else f"; those that come with the package: {', '.join(shipped_names())}"
         raise FileNotFoundError(f"no weights at {path}{known}")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start == _ZIP:
+        start = file.read(9)
+    if start.startswith(_ZIP):
         checkpoint = read_torch_archive(path)
         return _released(path, checkpoint.tensors, checkpoint.attributes.get("num_iterations", 3))
-    if start.startswith(_PICKLE):
+    # A safetensors file begins with the length of its header, 8 bytes that may be anything, and then this header.
+    if start.startswith(_PICKLE) and start[8:] != b"{":
         raise WeightsError(
             f"{path} is a bare pickle, not a readable safetensors file; if torch < 1.6 wrote it, save it again there"
         )

@@ -11,7 +11,7 @@ from rpfnet_jax.training import create_state, make_networks, make_optimizer, mak
 from rpfnet_jax.training.panels import make_panels
 from studies.cases import METRICS, STUDIES
 
-ALL_TERMS = {"total", "contrastive", "structure", "saliency_gradient", "saliency_region", "grad_norm"}
+ALL_TERMS = {"total", "contrastive", "structure", "saliency_gradient", "saliency_region", "grad_norm", "skipped"}
 CASES = {case.slug: case for study in STUDIES.values() for case in study.cases}
 # Losses are compared at the start, where the parameters are still the same: which of the terms differs?
 EXPECTED = {

@@ -31,7 +31,15 @@ def trained(request, cheap_compilation):
 def test_step_counts_and_reports_finite_scalars(trained):
     before, after, terms = trained
     assert (int(before.step), int(after.step)) == (0, 1)
-    assert set(terms) == {"total", "contrastive", "structure", "saliency_gradient", "saliency_region", "grad_norm"}
+    assert set(terms) == {
+        "total",
+        "contrastive",
+        "structure",
+        "saliency_gradient",
+        "saliency_region",
+        "grad_norm",
+        "skipped",
+    }
     for value in terms.values():
         assert value.shape == ()
         assert np.isfinite(value)

@@ -130,3 +130,13 @@ def test_tensors_that_do_not_fit_the_model_are_refused_by_name(weights, tmp_path
     save_weights(path, Weights(ModelConfig.preset("released", channels=8, stages=2), weights.variables))
     with pytest.raises(WeightsError, match=r"params/.*\(4,\).*\(8,\)"):
         load_weights(path)
+
+
+def test_a_header_of_any_length_is_no_pickle(weights, tmp_path):
+    """The file begins with the header's length, whose lowest byte may be the one that pickles begin with."""
+    path, padding = tmp_path / "weights.safetensors", 0
+    while not path.exists() or path.read_bytes()[0] != 0x80:
+        save_weights(path, Weights(weights.model, weights.variables, weights.defaults, {"note": "x" * padding}))
+        padding += 8
+        assert padding <= 512
+    chex.assert_trees_all_equal(load_weights(path).variables, weights.variables)
