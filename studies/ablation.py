@@ -141,7 +141,7 @@ def report(study: Study, rows: Sequence[Row]) -> str:
             f"{first['pairs']} pairs; mean ± population standard deviation over the seeds, protocol `{PROTOCOL}`. The "
             "paper: 100 epochs at batch 16, 40 pairs.",
             "",
-            comparison_table(summaries, PROTOCOL, printed),
+            comparison_table(summaries, PROTOCOL, printed).render(),
             "",
             "Do both put the cases into the same order? Rank correlations over the cases, 1: yes, -1: the reverse:",
             "",

@@ -53,7 +53,7 @@ def table(sets: Mapping[str, Rows]) -> str:
     printed = {f"the paper, {name}": dict(zip(METRICS, values, strict=True)) for name, values in PAPER.items()}
     parts = ["# Medical fusion, Table 6", "", "Mean ± population standard deviation over the pairs.", ""]
     for protocol, rows in (("paper", printed), ("standard", {})):
-        parts += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, rows), ""]
+        parts += [f"Protocol `{protocol}`:", "", comparison_table(summaries, protocol, rows).render(), ""]
     return "\n".join(parts)
 
 

@@ -23,8 +23,8 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     """Reads our own weights or the authors'. Nothing in the file is executed, and torch is not needed.
 
     Args:
-        path: a name of `shipped_names` (a file or folder of that name is `./NAME`); what `save_weights` wrote; the workdir
-            of a training run (its newest checkpoint is read); or the authors' network as `torch.save` writes it (the
+        path: a name of `shipped_names` (a file or folder of that name is `./NAME`); what `save_weights` wrote; the
+            workdir of a training run (its newest checkpoint is read); or the authors' network as `torch.save` writes it (the
             module or its state dict) or as a safetensors file under torch's names. Of these only the module says how
             often the block is iterated; the others are taken for the released network's 3.
 

@@ -36,8 +36,8 @@ def draw(options: argparse.Namespace) -> Any:
     config = LossConfig.preset(options.reading, weight_signs=options.signs)
     inputs = [jnp.asarray(side[None, ..., None], jnp.float32) / 255 for side in (ir, vis)]
     weight = np.asarray(adaptive_weight(inputs[0], inputs[1], config))[0, ..., 0]
-    thermal = np.asarray(thermal_mask(inputs[0], config.scope))[0, ..., 0]
-    texture = np.asarray(texture_mask(inputs[1], config.scope))[0, ..., 0]
+    thermal = np.asarray(thermal_mask(inputs[0], config))[0, ..., 0]
+    texture = np.asarray(texture_mask(inputs[1], config))[0, ..., 0]
     difference = np.abs(ir.astype(np.int16) - vis).astype(np.uint8)
     # What D_pos of Eq. 11 draws the fused picture to.
     target = np.where(weight > 0, ir, vis)
