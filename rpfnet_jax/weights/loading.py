@@ -24,9 +24,9 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
 
     Args:
         path: a name of `shipped_names` (a file or folder of that name is `./NAME`); what `save_weights` wrote; the
-            workdir of a training run (its newest checkpoint is read); or the authors' network as `torch.save` writes it (the
-            module or its state dict) or as a safetensors file under torch's names. Of these only the module says how
-            often the block is iterated; the others are taken for the released network's 3.
+            workdir of a training run (its newest checkpoint is read); or the authors' network as `torch.save` writes
+            it (the module or its state dict) or as a safetensors file under torch's names. Of these only the module
+            says how often the block is iterated; the others are taken for the released network's 3.
 
     Raises:
         FileNotFoundError: there is no such file.
