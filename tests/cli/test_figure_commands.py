@@ -80,7 +80,7 @@ def test_features(rpfnet, pictures, pair, weights_path, tmp_path):
 def test_bubbles_and_curves(rpfnet, tmp_path):
     (tmp_path / "b.csv").write_text("name,EN,parameters,gflops\nours,7.2,70000,108\nx,7,1e6,50\n")
     assert rpfnet("figure", "bubbles", tmp_path / "b.csv", f"--out={tmp_path / 'b.png'}", "--dpi=60").code == 0
-    with Monitor(tmp_path / "run", 0, 10) as monitor:
+    with Monitor(tmp_path / "run", 0, 10, patience=10) as monitor:
         for step in range(1, 6):
             monitor.scalars(step, {"train/total": 1 / step, "train/images_per_second": 3.0})
     curves = ["figure", "curves", f"run={tmp_path / 'run'}", f"--out={tmp_path / 'c.png'}", "--dpi=60"]

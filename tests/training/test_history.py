@@ -7,7 +7,7 @@ from rpfnet_jax.training.monitor import Monitor
 
 
 def write(workdir, first, values):
-    with Monitor(workdir, first, 100) as monitor:
+    with Monitor(workdir, first, 100, patience=10) as monitor:
         for step, value in values.items():
             monitor.scalars(step, {"train/total": value, "train/nan": float("nan")})
 
