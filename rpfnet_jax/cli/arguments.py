@@ -60,3 +60,10 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """`--workers`: into how many processes measuring is spread; see `rpfnet_jax.evaluation.workers_for`."""
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="processes (default: one per core, one for a few pictures)"
+    )

@@ -14,15 +14,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpfnet_jax.cli.arguments import count, named_path, unique
+from rpfnet_jax.cli.arguments import add_workers, named_path, unique
 from rpfnet_jax.cli.output import table_format, write_tables
+from rpfnet_jax.data.errors import itemised
 from rpfnet_jax.data.pairs import natural_key
 from rpfnet_jax.data.triples import find_triples, match_triples
 from rpfnet_jax.evaluation import measure_triples, workers_for
 from rpfnet_jax.metrics import PROTOCOLS, summarise
 from rpfnet_jax.reports import FORMATS, PAPER_METRICS, ranking_table, read_metrics_csv, versus_table
-
-_LISTED = 20
 
 Rows = Mapping[str, Mapping[str, float]]
 
@@ -45,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partial", action="store_true", help="measure only what all have, instead of refusing")
     parser.add_argument("--format", choices=FORMATS, help="default: what the suffix of --out says, or terminal")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there instead of printing it")
-    parser.add_argument(
-        "--workers", type=count, metavar="N", help="processes (default: one per core, one for a few pictures)"
-    )
+    add_workers(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -100,9 +97,9 @@ def _shared(methods: Mapping[str, Mapping[str, object]], partial: bool) -> list[
     lacking = {picture: [name for name, found in methods.items() if picture not in found] for picture in everything}
     alone = [f"{picture}: not in {', '.join(names)}" for picture, names in lacking.items() if names]
     if alone and not partial:
-        more = [f"... and {len(alone) - _LISTED} more"] if len(alone) > _LISTED else []
-        head = f"{len(alone)} picture(s) that not all methods have (--partial leaves them out):"
-        raise ValueError("\n  ".join([head, *alone[:_LISTED], *more]))
+        raise ValueError(
+            itemised(f"{len(alone)} picture(s) that not all methods have (--partial leaves them out):", alone)
+        )
     shared = [picture for picture, names in lacking.items() if not names]
     if not shared:
         raise ValueError(f"{', '.join(methods)} have no picture in common")

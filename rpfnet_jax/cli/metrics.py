@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rpfnet_jax.cli.arguments import count
+from rpfnet_jax.cli.arguments import add_workers
 from rpfnet_jax.data.pairs import PairError
 from rpfnet_jax.data.triples import Triple, find_triples, match_triples
 from rpfnet_jax.evaluation import measure_triples, workers_for
@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="measure what all three folders have, and list the rest; else an error"
     )
-    parser.add_argument(
-        "--workers", type=count, metavar="N", help="processes (default: one per core, one for a few pictures)"
-    )
+    add_workers(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,6 +1,15 @@
 """What errors about a file on disk have in common."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+_LISTED = 20
+
+
+def itemised(head: str, lines: Sequence[str]) -> str:
+    """A message of several lines: the head, the first lines below it, and how many more there are."""
+    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "\n  ".join([head, *lines[:_LISTED], *more])
 
 
 class FileError(ValueError):

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rpfnet_jax.data.errors import itemised
 from rpfnet_jax.data.matching import files_by_name
 from rpfnet_jax.data.pairs import PairError, check_one_size, natural_key
-
-_LISTED = 20
 
 
 class Triple(NamedTuple):
@@ -86,8 +85,7 @@ def find_triples(fused: Path, ir: Path, vis: Path) -> list[Triple]:
     """
     triples, alone = match_triples(fused, ir, vis)
     if alone:
-        more = [f"... and {len(alone) - _LISTED} more"] if len(alone) > _LISTED else []
-        raise PairError("\n  ".join([f"{len(alone)} name(s) without exactly one file each:", *alone[:_LISTED], *more]))
+        raise PairError(itemised(f"{len(alone)} name(s) without exactly one file each:", alone))
     if not triples:
         raise PairError(f"{fused}, {ir} and {vis} hold no pictures")
     return triples
