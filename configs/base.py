@@ -20,6 +20,13 @@ def get_config() -> ConfigDict:
     config.schedule = ConfigDict()
     config.schedule.halvings = 4  # Of the fusion network's rate, evenly over the run: every 20 of 100 epochs.
     config.schedule.auxiliary_halvings = 4  # Of the auxiliary decoder's rate.
+    config.schedule.shape = placeholder(str)  # "halvings" (None), or "cosine": falls to 0, without halvings.
+    config.schedule.warmup = placeholder(float)  # Share of a "cosine" run in which the rates rise. None: 0.
+    config.average = placeholder(float)  # Decay of a moving average of the parameters, the result then; None: none.
+
+    config.darkening = ConfigDict()  # Patches made dark and noisy, anew at every step.
+    config.darkening.vis = placeholder(float)  # Share of the patches whose visible side is; None: 0.
+    config.darkening.ir = placeholder(float)  # The same for the infrared side.
 
     config.mesh = ConfigDict()
     config.mesh.data = "auto"  # Devices that share each batch; "auto": as many as divide it, or a number; 1: one.
@@ -40,6 +47,8 @@ def get_config() -> ConfigDict:
     config.model.fusion_block = placeholder(str)  # "fdfm" (both readings), "transformer": that in its place.
     config.model.cpm = placeholder(bool)  # True (both readings), False: no exchange between the branches.
     config.model.residual_prior = placeholder(bool)  # True (both); False: no residual branch; cpm, auxiliary: False.
+    config.model.norm = placeholder(str)  # "batch" (both readings), "none": convolutions without any norm.
+    config.model.base = placeholder(str)  # "none" (both readings), "maximum": F is max(IR, VIS) and what is learned.
 
     config.loss = ConfigDict()
     config.loss.reading = placeholder(str)  # None: that of the model.
@@ -56,6 +65,10 @@ def get_config() -> ConfigDict:
     config.loss.ssim_window = placeholder(int)  # Eq. 13: 11 (paper), 3 (released).
     config.loss.ssim_padding = placeholder(str)  # Eq. 13: "valid" (paper), "reflect" (released).
     config.loss.ssim_loss = placeholder(str)  # Eq. 13: "one_minus" (paper), "half_clipped" (released).
+    config.loss.contrastive = placeholder(float)  # Weight of L_c in Eq. 8; 1 (both readings), 0: none.
+    config.loss.intensity = placeholder(float)  # Weight of |F - max(IR, VIS)|; 0 (both readings), as the next two.
+    config.loss.texture = placeholder(float)  # Weight of |F's Sobel derivatives - those of the steeper source|.
+    config.loss.difference_correlation = placeholder(float)  # Weight of 2 - SCD.
 
     config.data = ConfigDict()
     config.data.root = "data"  # A folder, or "synthetic": the embedded scenes.

@@ -27,9 +27,11 @@ from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, meas
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.training import (
+    DarkeningConfig,
     Devices,
     GuardConfig,
     OptimizerConfig,
+    StepConfig,
     TrainingPlan,
     create_state,
     make_networks,
@@ -128,7 +130,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
         devices=_devices(config.mesh.data),
-        guard=GuardConfig(**{name: value for name, value in config.guard.items() if value is not None}),
+        step=step_config(config),
     )
 
     def write_config() -> None:
@@ -178,7 +180,22 @@ def loss_config(config: ConfigDict) -> LossConfig:
 
 def optimizer_config(config: ConfigDict) -> OptimizerConfig:
     """Both Adams of a configuration."""
-    return OptimizerConfig(config.learning_rate, **config.schedule)
+    return OptimizerConfig(config.learning_rate, **_given(config.schedule))
+
+
+def step_config(config: ConfigDict) -> StepConfig:
+    """What an update does besides descending the gradient."""
+    return StepConfig(
+        guard=GuardConfig(**_given(config.guard)),
+        darkening=DarkeningConfig(**_given(config.darkening)),
+        seed=config.seed,
+        average=config.average or 0.0,
+    )
+
+
+def _given(fields: ConfigDict) -> dict[str, Any]:
+    """Without those that are None: the class's own defaults stay."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _devices(value: str) -> Devices:

@@ -138,8 +138,9 @@ class Fuser(PictureFuser):
 
     def _compiled(self, shape: tuple[int, ...], features: bool = False) -> tuple[Any, dict[str, Any]]:
         """The compiled program for a shape, and the variables that it takes."""
-        norm: Any = self.defaults.norm
         config, variables = self.config, self.variables
+        # Without norms every mode is the same program.
+        norm: Any = "none" if config.norm == "none" else self.defaults.norm
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded()
         if len(shape) == 4:

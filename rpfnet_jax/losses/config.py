@@ -35,6 +35,10 @@ class LossConfig:
         ssim_window: side of the Gaussian SSIM window, sigma 1.5.
         ssim_padding: `valid` windows only, or `reflect` at the borders.
         ssim_loss: `one_minus` SSIM per source, or `half_clipped`: clip((1 - SSIM)/2, 0, 1).
+        contrastive: weight of L_c in Eq. 8, where the paper has none; 0 leaves it out.
+        intensity: weight of `intensity_loss`, which the paper does not have; 0 leaves it out.
+        texture: weight of `texture_loss`, likewise.
+        difference_correlation: weight of `difference_correlation_loss`, likewise.
         axis: the mesh axis that the batch is spread over, inside `jax.shard_map`; None: all of the batch is here. No
             choice of the objective: every loss is that of the whole batch either way, gradients included.
     """
@@ -52,6 +56,10 @@ class LossConfig:
     ssim_window: int = 11
     ssim_padding: Literal["valid", "reflect"] = "valid"
     ssim_loss: Literal["one_minus", "half_clipped"] = "one_minus"
+    contrastive: float = 1.0
+    intensity: float = 0.0
+    texture: float = 0.0
+    difference_correlation: float = 0.0
     axis: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,8 +71,9 @@ class LossConfig:
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"loss.{name} must be bool, got {getattr(self, name)!r}")
         # Written so that NaN fails it, too.
-        if not 0 <= self.lambda2 < math.inf:
-            raise ValueError(f"loss.lambda2 must be finite and not negative, got {self.lambda2}")
+        for name in ("lambda2", "contrastive", "intensity", "texture", "difference_correlation"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"loss.{name} must be finite and not negative, got {getattr(self, name)}")
         if not self.adaptive_weights and self.negatives != "none":
             raise ValueError(
                 "loss.negatives must be 'none' where loss.adaptive_weights is False: without weights the negative "

@@ -72,8 +72,8 @@ def _spread(config: LossConfig) -> bool:
     return config.scope == "batch" and config.axis is not None
 
 
-def sobel_magnitude(x: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
-    """s(x) = sqrt(gx^2 + gy^2 + 1e-6) with the unnormalised 3x3 Sobel operator and zero padding."""
+def sobel(x: Float[Array, "b h w 1"]) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"]]:
+    """Derivatives (gx, gy) by the unnormalised 3x3 Sobel operator with zero padding."""
     height, width = x.shape[1], x.shape[2]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     # Shifted sums instead of a convolution: XLA fuses them into one pass over the image.
@@ -81,4 +81,10 @@ def sobel_magnitude(x: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
     row = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     gx = column[:, :, 2:] - column[:, :, :width]
     gy = row[:, 2:] - row[:, :height]
+    return gx, gy
+
+
+def sobel_magnitude(x: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
+    """s(x) = sqrt(gx^2 + gy^2 + 1e-6) of `sobel`."""
+    gx, gy = sobel(x)
     return jnp.sqrt(jnp.square(gx) + jnp.square(gy) + SOBEL_EPSILON)

@@ -34,6 +34,11 @@ class ModelConfig:
             the sum before the head (ablation, Case 7).
         residual_prior: False leaves the whole residual branch out: no residual map, stem, RPM, and no sum before the
             head (ablation, Case 8). There is then nothing that a CPM could exchange: needs `cpm` False.
+        norm: the N of every CB: `batch` normalisation (both readings), or `none`: its convolution, with a bias where
+            the paper has one, and its activation alone. A network without norms has no statistics: each norm mode
+            computes the same, and a picture's darkness is neither lifted nor lost.
+        base: what the head's output is added to before its sigmoid: `none` (both readings), or the logit of the
+            `maximum` of both sources, so that the network only says where F differs from that.
     """
 
     channels: int = 32
@@ -46,6 +51,8 @@ class ModelConfig:
     fusion_block: Literal["fdfm", "transformer"] = "fdfm"
     cpm: bool = True
     residual_prior: bool = True
+    norm: Literal["batch", "none"] = "batch"
+    base: Literal["none", "maximum"] = "none"
 
     def __post_init__(self) -> None:
         # Checked, because these values also come from files: as floats or lists they would fail somewhere inside JAX.
@@ -70,6 +77,10 @@ class ModelConfig:
             raise ValueError(f"model.spectral_input must be 'refined' or 'raw', got {self.spectral_input!r}")
         if self.fusion_block not in ("fdfm", "transformer"):
             raise ValueError(f"model.fusion_block must be 'fdfm' or 'transformer', got {self.fusion_block!r}")
+        if self.norm not in ("batch", "none"):
+            raise ValueError(f"model.norm must be 'batch' or 'none', got {self.norm!r}")
+        if self.base not in ("none", "maximum"):
+            raise ValueError(f"model.base must be 'none' or 'maximum', got {self.base!r}")
         if self.cpm and not self.residual_prior:
             raise ValueError("model.cpm must be False where model.residual_prior is: it promotes the residual branch")
 

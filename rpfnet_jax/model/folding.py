@@ -27,7 +27,7 @@ def fold(config: ModelConfig, variables: Mapping[str, Any]) -> tuple[ModelConfig
     """
     folded = {}
     for name, tree in variables["params"].items():
-        statistics = variables["batch_stats"].get(name, {})
+        statistics = variables.get("batch_stats", {}).get(name, {})
         if name == "stage":
             for stage in range(config.stages):
                 folded[f"stage_{stage}"] = _fold(tree, statistics, stage)

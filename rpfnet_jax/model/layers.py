@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.model.convolution import conv2d
 
-NormMode = Literal["batch", "image", "running", "adaptive", "folded"]
+NormMode = Literal["batch", "image", "running", "adaptive", "folded", "none"]
 Activation = Callable[[Array], Array]
 
 # torch.nn.BatchNorm2d's defaults, which the authors use.
@@ -33,7 +33,8 @@ class Statistics:
             `batch_stats` is mutable (training). `image`: each image's own, independent of its neighbours in the
             batch (what the authors published). `running`: the stored ones of the stage. `adaptive`: between the
             last two, mean = a*image + (1-a)*running and std = image^a * running^(1-a), with a = `adapt`. `folded`:
-            none; for the variables that `rpfnet_jax.model.fold` makes.
+            none; for the variables that `rpfnet_jax.model.fold` makes. `none`: none; what a network without norms
+            computes in every mode.
         adapt: the a of `adaptive`, in [0, 1]; may be traced.
         stage: index of the stage being computed; picks the row of the running statistics.
         axis: the mesh axis that the batch is spread over, inside `jax.shard_map`; `batch` statistics are then those of
@@ -66,8 +67,20 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
+def he_uniform(fan_in: int) -> nn.initializers.Initializer:
+    """Keeps the mean square of the signal through convolution and ReLU (He et al. 2015); biases start at 0."""
+    bound = (6 / fan_in) ** 0.5
+
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        if len(shape) == 1:
+            return jnp.zeros(shape, dtype)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
 class Conv(nn.Module):
-    """Square convolution, stride 1, zero padding that keeps the size, torch's initialisation.
+    """Square convolution, stride 1, zero padding that keeps the size.
 
     Attributes:
         features: D, channels of the output.
@@ -75,6 +88,7 @@ class Conv(nn.Module):
         dilation: distance of its taps.
         use_bias: whether there is a bias.
         channel_axis: where the channels are, -1: (B, H, W, C) or, for a 1x1 kernel, 1: (B, C, H, W).
+        init: of kernel and bias, by the number of inputs of a value.
     """
 
     features: int
@@ -82,11 +96,12 @@ class Conv(nn.Module):
     dilation: int = 1
     use_bias: bool = True
     channel_axis: int = -1
+    init: Callable[[int], nn.initializers.Initializer] = torch_uniform
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _ _ _"]) -> Float[Array, "b _ _ _"]:
         channels = x.shape[self.channel_axis]
-        init = torch_uniform(self.kernel * self.kernel * channels)
+        init = self.init(self.kernel * self.kernel * channels)
         kernel = self.param("kernel", init, (self.kernel, self.kernel, channels, self.features))
         if self.channel_axis == -1:
             y = conv2d(x, kernel, self.dilation)
@@ -169,7 +184,10 @@ def _moved(stored: Array, row: int, new: Array) -> Array:
 
 
 class ConvBlock(nn.Module):
-    """CB of the paper: convolution, norm, activation (ReLU unless said otherwise); `channel_axis` as in `Conv`."""
+    """CB of the paper: convolution, norm, activation (ReLU unless said otherwise); `channel_axis` as in `Conv`.
+
+    Without a norm nothing else keeps the signal's size from stage to stage: the convolution then starts as He's.
+    """
 
     features: int
     kernel: int = 3
@@ -185,8 +203,11 @@ class ConvBlock(nn.Module):
         # Each image's own mean takes any constant away: in `image` mode the bias would be a pass for nothing.
         idle = statistics.mode == "image" and not self.is_initializing()
         use_bias = (self.use_bias or folded) and not idle
-        x = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, name="conv")(x)
-        return self.activation(x if folded else StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics))
+        init = he_uniform if statistics.mode == "none" else torch_uniform
+        x = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, init, name="conv")(x)
+        if statistics.mode not in ("folded", "none"):
+            x = StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics)
+        return self.activation(x)
 
 
 class ChannelAttention(nn.Module):

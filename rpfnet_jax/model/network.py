@@ -22,6 +22,7 @@ from rpfnet_jax.model.rpm import RPM
 from rpfnet_jax.model.transformer import TransformerBlock
 
 MIN_SIDE = 16
+_HALF_LEVEL = 0.5 / 255
 
 
 class StageFeatures(NamedTuple):
@@ -66,10 +67,14 @@ class Reconstruction(nn.Module):
     channels: int = 32
 
     @nn.compact
-    def __call__(self, features: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w 1"]:
+    def __call__(
+        self, features: Float[Array, "b h w c"], statistics: Statistics, base: Float[Array, "b h w 1"] | None = None
+    ) -> Float[Array, "b h w 1"]:
+        """Maps features to (0, 1); `base` is added before the sigmoid."""
         x = ConvBlock(self.channels, name="block_0")(features, statistics)
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
-        return jax.nn.sigmoid(Conv(1, name="out")(x))
+        logits = Conv(1, name="out")(x)
+        return jax.nn.sigmoid(logits if base is None else base + logits)
 
 
 class RPFNet(nn.Module):
@@ -116,8 +121,8 @@ class RPFNet(nn.Module):
         _check_inputs(ir, vis_y)
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
-        statistics = Statistics(norm, adapt, axis=self.axis)
         config = self.config
+        statistics = Statistics("none" if config.norm == "none" else norm, adapt, axis=self.axis)
         residual = None
         if config.residual_prior:
             residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
@@ -133,7 +138,8 @@ class RPFNet(nn.Module):
             residual, fusion = maps[-1].residual, maps[-1].fusion
 
         summed = fusion if residual is None else residual + fusion
-        fused = Reconstruction(config.channels, name="head")(summed, statistics)
+        base = _logit(jnp.maximum(ir, vis_y)) if config.base == "maximum" else None
+        fused = Reconstruction(config.channels, name="head")(summed, statistics, base)
         return (fused, tuple(maps)) if features else fused
 
 
@@ -149,7 +155,8 @@ class AuxiliaryDecoder(nn.Module):
     @nn.compact
     def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
         """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        return Reconstruction(self.config.channels, name="head")(residual, Statistics(norm, axis=self.axis))
+        statistics = Statistics("none" if self.config.norm == "none" else norm, axis=self.axis)
+        return Reconstruction(self.config.channels, name="head")(residual, statistics)
 
 
 def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) -> dict[str, Any]:
@@ -171,6 +178,12 @@ def variable_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
     variables = jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
     return MappingProxyType({path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()})
+
+
+def _logit(image: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
+    """Inverse of the sigmoid, of values kept half a grey level from its ends, where it is infinite."""
+    bounded = jnp.clip(image, _HALF_LEVEL, 1 - _HALF_LEVEL)
+    return jnp.log(bounded) - jnp.log1p(-bounded)
 
 
 def _check_inputs(ir: Array | np.ndarray, vis_y: Array | np.ndarray) -> None:

@@ -21,7 +21,8 @@ from rpfnet_jax.training.monitor import Monitor
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
 from rpfnet_jax.training.panels import make_panels
 from rpfnet_jax.training.state import TrainState, create_state, make_networks
-from rpfnet_jax.training.step import GuardConfig, make_train_step
+from rpfnet_jax.training.step import make_train_step
+from rpfnet_jax.training.step_config import StepConfig
 
 PANEL_PATCHES = 4
 
@@ -45,7 +46,7 @@ class TrainingPlan:
         checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
         devices: how many share each batch; "auto": as many of those that there are as divide `batch_size`.
-        guard: what is done about updates that would ruin the parameters.
+        step: what an update does besides descending the gradient.
     """
 
     model: ModelConfig
@@ -60,7 +61,7 @@ class TrainingPlan:
     checkpoint_every: int
     monitor: str
     devices: Devices = 1
-    guard: GuardConfig = GuardConfig()
+    step: StepConfig = StepConfig()
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_size", "log_every"):
@@ -104,17 +105,17 @@ def train(
         config: the run's configuration, JSON-able; kept in the checkpoints, which a run with another one refuses.
 
     Raises:
-        DivergedError: `plan.guard` gives up; the last good checkpoint is kept.
+        DivergedError: `plan.step.guard` gives up; the last good checkpoint is kept.
         CheckpointError: `workdir` holds checkpoints of another configuration, or a new one can't be written.
     """
     networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
     mesh = make_mesh(plan.devices, plan.batch_size)
-    train_step = make_train_step(networks, plan.losses, optimizer, mesh, plan.guard)
+    train_step = make_train_step(networks, plan.losses, optimizer, mesh, plan.step)
     panels = make_panels(networks, plan.losses)
     panel_batch = source.head(PANEL_PATCHES)
 
-    state = replicate(create_state(networks, optimizer, plan.seed), mesh)
+    state = replicate(create_state(networks, optimizer, plan.seed, plan.step.average > 0), mesh)
     iterator = batches(source, plan.batch_size, plan.seed)
     with Checkpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
         restored = checkpoints.restore_latest(state)
@@ -125,7 +126,7 @@ def train(
         if step > plan.total_steps:
             raise CheckpointError(f"{workdir} is at step {step}, past the {plan.total_steps} asked for")
 
-        with Monitor(workdir, step, plan.total_steps, plan.guard.patience) as monitor:
+        with Monitor(workdir, step, plan.total_steps, plan.step.guard.patience) as monitor:
             if step:
                 monitor.say(f"resuming {workdir} at step {step}")
             begun, validated = time.perf_counter(), 0.0

@@ -26,7 +26,9 @@ class TrainState:
     Attributes:
         step: number of updates made, int32 scalar.
         params: `{"fusion": ..., "auxiliary": ...}`; without an auxiliary decoder only the first.
-        batch_stats: the norm layers' running statistics, the same subtrees.
+        batch_stats: the norm layers' running statistics, the same subtrees; empty for a network without norms.
+        average: moving average of the fusion network's parameters, which is then what is validated and saved as
+            weights; empty where none is kept.
         opt_state: state of the optimizer of `make_optimizer`.
     """
 
@@ -34,11 +36,13 @@ class TrainState:
     step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
+    average: dict[str, Any]
     opt_state: Any
 
     def variables(self, network: str = "fusion") -> dict[str, Any]:
-        """Linen variables of one network, for `apply`."""
-        return {"params": self.params[network], "batch_stats": self.batch_stats[network]}
+        """Linen variables of one network, for `apply`; the fusion network's average where there is one."""
+        params = self.average if network == "fusion" and self.average else self.params[network]
+        return {"params": params, "batch_stats": self.batch_stats[network]}
 
 
 def make_networks(config: ModelConfig, auxiliary: bool = True) -> Networks:
@@ -54,8 +58,17 @@ def make_networks(config: ModelConfig, auxiliary: bool = True) -> Networks:
     return Networks(RPFNet(config), AuxiliaryDecoder(config) if auxiliary else None)
 
 
-def create_state(networks: Networks, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """A fresh state, determined by `seed`; torch's initialisation for every layer."""
+def create_state(
+    networks: Networks, optimizer: optax.GradientTransformation, seed: int, averaged: bool = False
+) -> TrainState:
+    """A fresh state, determined by `seed`; torch's initialisation for every layer with a norm, He's for the others.
+
+    Args:
+        networks: what is trained.
+        optimizer: from `make_optimizer`.
+        seed: draws the parameters.
+        averaged: whether an average of the fusion network's parameters is kept.
+    """
     fusion_key, auxiliary_key = jax.random.split(jax.random.key(seed))
     image = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
     features = jnp.zeros((1, MIN_SIDE, MIN_SIDE, networks.fusion.config.channels))
@@ -66,6 +79,8 @@ def create_state(networks: Networks, optimizer: optax.GradientTransformation, se
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats={name: tree["batch_stats"] for name, tree in variables.items()},
+        batch_stats={name: tree.get("batch_stats", {}) for name, tree in variables.items()},
+        # A copy: the step donates the state, and no buffer can be given away twice.
+        average=jax.tree.map(jnp.copy, params["fusion"]) if averaged else {},
         opt_state=optimizer.init(params),
     )

@@ -36,7 +36,9 @@ def read_run(workdir: Path) -> Weights:
             if step is None:
                 raise WeightsError(f"{workdir} has no checkpoint yet; the first comes after the first steps")
             state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
-        variables = {name: _arrays(state[name]["fusion"]) for name in ("params", "batch_stats")}
+        averaged = state.get("average")
+        params, stats = averaged or state["params"]["fusion"], (state.get("batch_stats") or {}).get("fusion") or {}
+        variables = {"params": _arrays(params), "batch_stats": _arrays(stats)}
     except WeightsError:
         raise
     except Exception as error:
