@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     config.model.cpm = placeholder(bool)  # True (both readings), False: no exchange between the branches.
     config.model.residual_prior = placeholder(bool)  # True (both); False: no residual branch; cpm, auxiliary: False.
     config.model.norm = placeholder(str)  # "batch" (both readings), "none": convolutions without any norm.
-    config.model.base = placeholder(str)  # "none" (both readings), "maximum": F is max(IR, VIS) and what is learned.
+    config.model.base = placeholder(str)  # "none" (both readings), "exposed_sum": F is that and what is learned.
 
     config.loss = ConfigDict()
     config.loss.reading = placeholder(str)  # None: that of the model.
@@ -66,7 +66,8 @@ def get_config() -> ConfigDict:
     config.loss.ssim_padding = placeholder(str)  # Eq. 13: "valid" (paper), "reflect" (released).
     config.loss.ssim_loss = placeholder(str)  # Eq. 13: "one_minus" (paper), "half_clipped" (released).
     config.loss.contrastive = placeholder(float)  # Weight of L_c in Eq. 8; 1 (both readings), 0: none.
-    config.loss.intensity = placeholder(float)  # Weight of |F - max(IR, VIS)|; 0 (both readings), as the next two.
+    config.loss.intensity = placeholder(float)  # Weight of |F - T|; 0 (both readings), as the next two.
+    config.loss.target = placeholder(str)  # T: "maximum" (None) or "exposed_sum" of both sources.
     config.loss.texture = placeholder(float)  # Weight of |F's Sobel derivatives - those of the steeper source|.
     config.loss.difference_correlation = placeholder(float)  # Weight of 2 - SCD.
 

@@ -16,11 +16,12 @@ def get_config() -> ConfigDict:
     config.darkening.vis = 0.4
     config.darkening.ir = 0.2
     config.model.norm = "none"
-    config.model.base = "maximum"
+    config.model.base = "exposed_sum"
     config.loss.auxiliary = False
     config.loss.contrastive = 0.0
     config.loss.lambda2 = 1.0
-    config.loss.intensity = 5.0
+    config.loss.intensity = 0.5
+    config.loss.target = "exposed_sum"
     config.loss.texture = 2.0
     config.loss.difference_correlation = 0.2
     config.data.augment = True

@@ -44,7 +44,7 @@ def compiled(program: Program, variables: Any, on_compile: Callable[[Program], N
         on_compile: told before a compilation starts.
 
     Returns:
-        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt).
+        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt, exposure), the last of shape (B,).
     """
     with _lock:
         function = _compiled.get(program)
@@ -64,9 +64,10 @@ def compiled(program: Program, variables: Any, on_compile: Callable[[Program], N
 def _compile(program: Program, variables: Any) -> Any:
     model = RPFNet(program.config)
 
-    def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any) -> Any:
-        return model.apply(variables, ir, vis_y, norm=program.norm, adapt=adapt, features=program.features)
+    def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any, exposure: Any) -> Any:
+        return model.apply(variables, ir, vis_y, program.norm, adapt, program.features, exposure)
 
     image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    return jax.jit(fuse).lower(abstract, image, image, jax.ShapeDtypeStruct((), jnp.float32)).compile()
+    adapt, exposure = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), program.shape[:1]))
+    return jax.jit(fuse).lower(abstract, image, image, adapt, exposure).compile()

@@ -117,9 +117,14 @@ class Fuser(PictureFuser):
         images = sources.ir[None, ..., None], sources.vis_y[None, ..., None]
         return self.using(norm, adapt)._run(*images, features=True)[1]
 
-    def start(self, ir: Shaped[np.ndarray, "b h w"], vis_y: Shaped[np.ndarray, "b h w"]) -> Array:
-        """See `PictureFuser.start`."""
-        return self._run(ir[..., None], vis_y[..., None])[..., 0]
+    def start(
+        self,
+        ir: Shaped[np.ndarray, "b h w"],
+        vis_y: Shaped[np.ndarray, "b h w"],
+        exposure: Float[np.ndarray, " b"] | None = None,
+    ) -> Array:
+        """See `PictureFuser.start`; `exposure` as in `RPFNet`."""
+        return self._run(ir[..., None], vis_y[..., None], exposure=exposure)[..., 0]
 
     def batch_size(self, shape: tuple[int, int]) -> int:
         """One on a CPU, which gains nothing from more; elsewhere as many as fit into half of the free memory."""
@@ -148,11 +153,13 @@ class Fuser(PictureFuser):
         program = engine.Program(config, norm, shape, features)
         return engine.compiled(program, variables, self.on_compile), variables
 
-    def _run(self, ir: Any, vis_y: Any, features: bool = False) -> Any:
+    def _run(self, ir: Any, vis_y: Any, features: bool = False, exposure: Any = None) -> Any:
         if ir.shape != vis_y.shape:
             raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
         function, variables = self._compiled(tuple(ir.shape), features)
-        return function(variables, ir, vis_y, jnp.float32(self.defaults.adapt))
+        if exposure is None:
+            exposure = np.zeros(len(ir), np.float32) if self.config.base == "none" else (ir + vis_y).mean((1, 2, 3))
+        return function(variables, ir, vis_y, jnp.float32(self.defaults.adapt), exposure)
 
 
 def _fold(config: ModelConfig, variables: dict[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:

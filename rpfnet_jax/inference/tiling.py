@@ -42,10 +42,16 @@ class TiledFuser(PictureFuser):
     def start(self, ir: Shaped[np.ndarray, "b h w"], vis_y: Shaped[np.ndarray, "b h w"]) -> np.ndarray:
         """See `PictureFuser.start`; does not return before the work is done."""
 
-        def fuse(ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
-            return np.asarray(self.net.start(ir[None], vis_y[None]))[0]
+        def fuse_whole(whole_ir: np.ndarray, whole_vis: np.ndarray) -> np.ndarray:
+            # In float64: of many millions of values.
+            exposure = np.float32([whole_ir.mean(dtype=np.float64) + whole_vis.mean(dtype=np.float64)])
 
-        return np.stack([fuse_in_tiles(fuse, *pair, self.tile, self.overlap) for pair in zip(ir, vis_y, strict=True)])
+            def fuse(ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
+                return np.asarray(self.net.start(ir[None], vis_y[None], exposure))[0]
+
+            return fuse_in_tiles(fuse, whole_ir, whole_vis, self.tile, self.overlap)
+
+        return np.stack([fuse_whole(*pair) for pair in zip(ir, vis_y, strict=True)])
 
 
 def fuse_in_tiles(

@@ -37,6 +37,7 @@ class LossConfig:
         ssim_loss: `one_minus` SSIM per source, or `half_clipped`: clip((1 - SSIM)/2, 0, 1).
         contrastive: weight of L_c in Eq. 8, where the paper has none; 0 leaves it out.
         intensity: weight of `intensity_loss`, which the paper does not have; 0 leaves it out.
+        target: what `intensity_loss` draws F to, the `maximum` of both sources or their `exposed_sum`.
         texture: weight of `texture_loss`, likewise.
         difference_correlation: weight of `difference_correlation_loss`, likewise.
         axis: the mesh axis that the batch is spread over, inside `jax.shard_map`; None: all of the batch is here. No
@@ -58,6 +59,7 @@ class LossConfig:
     ssim_loss: Literal["one_minus", "half_clipped"] = "one_minus"
     contrastive: float = 1.0
     intensity: float = 0.0
+    target: Literal["maximum", "exposed_sum"] = "maximum"
     texture: float = 0.0
     difference_correlation: float = 0.0
     axis: str | None = None

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.losses.config import LossConfig
 from rpfnet_jax.losses.statistics import batch_mean, sobel
+from rpfnet_jax.tone import exposed_sum
 
 # Under the fraction bar of a correlation: a flat patch correlates with nothing.
 _DEVIATION_EPSILON = 1e-6
@@ -23,8 +24,9 @@ def intensity_loss(
     vis_y: Float[Array, "b h w 1"],
     config: LossConfig = LossConfig(),
 ) -> Float[Array, ""]:
-    """Mean of |F - max(IR, VIS_Y)|."""
-    return batch_mean(jnp.abs(fused - jnp.maximum(ir, vis_y)), config)
+    """Mean of |F - T|, T the `maximum` of both sources or their `exposed_sum`: `config.target`."""
+    target = jnp.maximum(ir, vis_y) if config.target == "maximum" else exposed_sum(ir, vis_y)
+    return batch_mean(jnp.abs(fused - target), config)
 
 
 def texture_loss(
@@ -47,7 +49,7 @@ def difference_correlation_loss(
     vis_y: Float[Array, "b h w 1"],
     config: LossConfig = LossConfig(),
 ) -> Float[Array, ""]:
-    """2 - SCD, SCD = r(F - VIS_Y, IR) + r(F - IR, VIS_Y) of each image: what F has more than one source is the other."""
+    """2 - SCD, SCD = r(F - VIS_Y, IR) + r(F - IR, VIS_Y) per image: what F has beyond one source is the other."""
     correlations = _correlation(fused - vis_y, ir) + _correlation(fused - ir, vis_y)
     return batch_mean(2 - correlations, config)
 

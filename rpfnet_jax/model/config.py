@@ -38,7 +38,7 @@ class ModelConfig:
             the paper has one, and its activation alone. A network without norms has no statistics: each norm mode
             computes the same, and a picture's darkness is neither lifted nor lost.
         base: what the head's output is added to before its sigmoid: `none` (both readings), or the logit of the
-            `maximum` of both sources, so that the network only says where F differs from that.
+            `exposed_sum` of both sources, so that the network only says where F differs from that.
     """
 
     channels: int = 32
@@ -52,7 +52,7 @@ class ModelConfig:
     cpm: bool = True
     residual_prior: bool = True
     norm: Literal["batch", "none"] = "batch"
-    base: Literal["none", "maximum"] = "none"
+    base: Literal["none", "exposed_sum"] = "none"
 
     def __post_init__(self) -> None:
         # Checked, because these values also come from files: as floats or lists they would fail somewhere inside JAX.
@@ -79,8 +79,8 @@ class ModelConfig:
             raise ValueError(f"model.fusion_block must be 'fdfm' or 'transformer', got {self.fusion_block!r}")
         if self.norm not in ("batch", "none"):
             raise ValueError(f"model.norm must be 'batch' or 'none', got {self.norm!r}")
-        if self.base not in ("none", "maximum"):
-            raise ValueError(f"model.base must be 'none' or 'maximum', got {self.base!r}")
+        if self.base not in ("none", "exposed_sum"):
+            raise ValueError(f"model.base must be 'none' or 'exposed_sum', got {self.base!r}")
         if self.cpm and not self.residual_prior:
             raise ValueError("model.cpm must be False where model.residual_prior is: it promotes the residual branch")
 

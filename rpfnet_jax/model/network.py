@@ -20,9 +20,9 @@ from rpfnet_jax.model.fdfm import FDFM
 from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm
 from rpfnet_jax.model.rpm import RPM
 from rpfnet_jax.model.transformer import TransformerBlock
+from rpfnet_jax.tone import exposed_sum, logit
 
 MIN_SIDE = 16
-_HALF_LEVEL = 0.5 / 255
 
 
 class StageFeatures(NamedTuple):
@@ -101,6 +101,7 @@ class RPFNet(nn.Module):
         norm: NormMode = "image",
         adapt: float | Float[Array, ""] = 0.1,
         features: bool = False,
+        exposure: Float[Array, " b"] | None = None,
     ) -> Float[Array, "b h w 1"] | tuple[Float[Array, "b h w 1"], tuple[StageFeatures, ...]]:
         """Fuses a batch of registered pairs.
 
@@ -111,6 +112,8 @@ class RPFNet(nn.Module):
                 `mutable=["batch_stats"]` is training.
             adapt: weight of the image's own statistics in `adaptive` mode.
             features: also return the feature maps of every stage (Figure 3). Static, like `norm`.
+            exposure: mean of IR + VIS_Y of the pictures that the images are tiles of; None: they are whole. Only a
+                network with a base asks for it.
 
         Returns:
             The fused luminance in (0, 1), (B, H, W, 1); with `features`, a pair of it and the N `StageFeatures`.
@@ -138,7 +141,7 @@ class RPFNet(nn.Module):
             residual, fusion = maps[-1].residual, maps[-1].fusion
 
         summed = fusion if residual is None else residual + fusion
-        base = _logit(jnp.maximum(ir, vis_y)) if config.base == "maximum" else None
+        base = None if config.base == "none" else logit(exposed_sum(ir, vis_y, exposure))
         fused = Reconstruction(config.channels, name="head")(summed, statistics, base)
         return (fused, tuple(maps)) if features else fused
 
@@ -178,12 +181,6 @@ def variable_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
     variables = jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
     return MappingProxyType({path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()})
-
-
-def _logit(image: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
-    """Inverse of the sigmoid, of values kept half a grey level from its ends, where it is infinite."""
-    bounded = jnp.clip(image, _HALF_LEVEL, 1 - _HALF_LEVEL)
-    return jnp.log(bounded) - jnp.log1p(-bounded)
 
 
 def _check_inputs(ir: Array | np.ndarray, vis_y: Array | np.ndarray) -> None:

@@ -65,7 +65,9 @@ def _side(images: Array, keys: Array, share: float, gain: tuple[float, float]) -
     def one(image: Array, key: Array) -> Array:
         chosen, *amounts, grain = jax.random.split(key, 5)
         ends = (_GAMMA, gain, _NOISE)
-        gamma, scale, sigma = (jax.random.uniform(k, (), minval=a, maxval=b) for k, (a, b) in zip(amounts, ends))
+        gamma, scale, sigma = (
+            jax.random.uniform(k, (), minval=a, maxval=b) for k, (a, b) in zip(amounts, ends, strict=True)
+        )
         dark = scale * jnp.maximum(image, 1e-4) ** gamma + sigma * jax.random.normal(grain, image.shape)
         return jnp.where(jax.random.uniform(chosen) < share, jnp.clip(dark, 0, 1), image)
 

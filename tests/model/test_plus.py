@@ -1,0 +1,98 @@
+"""The fields that `flir_plus` adds to the network: no norms, and a base that the head adds to."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
+from rpfnet_jax.tone import BRIGHTER, GAIN, LEVEL, exposed_sum
+
+CONFIG = ModelConfig(channels=8, stages=2, norm="none")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jnp.asarray(np.random.default_rng(0).uniform(size=(2, 3, 21, 18, 1)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def variables(images):
+    return init_variables(RPFNet(CONFIG), jax.random.key(0), *images)
+
+
+def test_a_network_without_norms_has_neither_statistics_nor_their_parameters(variables):
+    assert set(variables) == {"params"}
+    assert not [path for path in variable_shapes(CONFIG) if "/norm/" in path]
+    # The frequency block has no bias in the paper; as a shift of every frequency it would be a spike at one pixel.
+    assert "bias" not in variables["params"]["stage"]["fdfm"]["frequency"]["conv"]
+
+
+def test_every_norm_mode_computes_the_same(variables, images):
+    fused = [RPFNet(CONFIG).apply(variables, *images, norm=mode) for mode in ("image", "running", "adaptive")]
+    np.testing.assert_array_equal(fused[0], fused[1])
+    np.testing.assert_array_equal(fused[0], fused[2])
+
+
+def test_a_pair_does_not_depend_on_the_others_of_its_batch(variables, images):
+    together = RPFNet(CONFIG).apply(variables, *images)
+    alone = RPFNet(CONFIG).apply(variables, *images[:, 1:2])
+    np.testing.assert_allclose(together[1:2], alone, atol=1e-6)
+
+
+def test_folding_leaves_its_convolutions_as_they_are(variables, images):
+    config, folded = fold(CONFIG, variables)
+    np.testing.assert_allclose(
+        RPFNet(config).apply(folded, *images), RPFNet(CONFIG).apply(variables, *images), atol=1e-6
+    )
+
+
+def test_signals_neither_die_nor_explode_at_the_start(variables, images):
+    _, stages = RPFNet(CONFIG).apply(variables, *images, features=True)
+    sizes = [float(jnp.sqrt(jnp.mean(jnp.square(part)))) for stage in stages for part in stage]
+    assert min(sizes) > 0.05
+    assert max(sizes) < 50
+
+
+def test_a_silent_head_gives_the_base(images):
+    model = RPFNet(ModelConfig(channels=8, stages=1, base="exposed_sum"))
+    variables = init_variables(model, jax.random.key(0), *images)
+    out = variables["params"]["head"]["out"]
+    variables["params"]["head"]["out"] = jax.tree.map(jnp.zeros_like, out)
+    bounded = jnp.clip(exposed_sum(*images), 0.5 / 255, 1 - 0.5 / 255)
+    np.testing.assert_allclose(model.apply(variables, *images), bounded, atol=1e-6)
+
+
+def test_the_exposed_sum_leaves_the_dark_alone_and_keeps_its_level():
+    rng = np.random.default_rng(0)
+    dark, bright = (jnp.asarray(rng.uniform(*ends, (2, 1, 20, 20, 1)), jnp.float32) for ends in ((0, 0.2), (0.5, 0.9)))
+    black = jnp.zeros_like(dark[0])
+    np.testing.assert_array_equal(exposed_sum(black, black), black)
+    expected = (1 - BRIGHTER) * GAIN * dark.sum(0) + BRIGHTER * dark.max(0)
+    np.testing.assert_allclose(exposed_sum(*dark), expected, atol=1e-6)
+    exposed = (exposed_sum(*bright) - BRIGHTER * bright.max(0)) / (1 - BRIGHTER)
+    assert float(exposed.mean()) == pytest.approx(LEVEL, abs=0.02)
+
+
+def test_a_tile_is_exposed_like_its_picture():
+    ir, vis = jnp.asarray(np.random.default_rng(0).uniform(0.3, 1, (2, 1, 32, 32, 1)), jnp.float32)
+    ir = ir.at[:, :16].set(0.3)
+    whole = exposed_sum(ir, vis)
+    exposure = jnp.mean(ir + vis, (1, 2, 3))
+    np.testing.assert_allclose(exposed_sum(ir[:, 16:], vis[:, 16:], exposure), whole[:, 16:], atol=1e-6)
+    assert not np.allclose(exposed_sum(ir[:, 16:], vis[:, 16:]), whole[:, 16:], atol=1e-2)
+
+
+def test_black_and_white_have_finite_gradients():
+    model = RPFNet(ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum"))
+    image = jnp.concatenate([jnp.zeros((1, 8, 16, 1)), jnp.ones((1, 8, 16, 1))], axis=1)
+    variables = init_variables(model, jax.random.key(0), image, image)
+    gradient = jax.grad(lambda params, image: model.apply({"params": params}, image, image).sum(), (0, 1))
+    for leaf in jax.tree.leaves(gradient(variables["params"], image)):
+        assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("field", [{"norm": "layer"}, {"base": "mean"}])
+def test_impossible_values_are_refused(field):
+    with pytest.raises(ValueError, match=f"model.{next(iter(field))} must be"):
+        ModelConfig(**field)
