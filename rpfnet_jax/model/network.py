@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.cpm import CPM
 from rpfnet_jax.model.fdfm import FDFM
-from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm
+from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm, torch_uniform
 from rpfnet_jax.model.rpm import RPM
 from rpfnet_jax.model.transformer import TransformerBlock
 from rpfnet_jax.tone import exposed_sum, logit
@@ -70,11 +70,20 @@ class Reconstruction(nn.Module):
     def __call__(
         self, features: Float[Array, "b h w c"], statistics: Statistics, base: Float[Array, "b h w 1"] | None = None
     ) -> Float[Array, "b h w 1"]:
-        """Maps features to (0, 1); `base` is added before the sigmoid."""
+        """Maps features to (0, 1); `base` is added before the sigmoid.
+
+        With a base the last convolution starts as zero: from random weights the first thing that training does is to
+        silence the features that spoil the base, and many never come back.
+        """
         x = ConvBlock(self.channels, name="block_0")(features, statistics)
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
-        logits = Conv(1, name="out")(x)
+        logits = Conv(1, init=torch_uniform if base is None else _zeros, name="out")(x)
         return jax.nn.sigmoid(logits if base is None else base + logits)
+
+
+def _zeros(fan_in: int) -> nn.initializers.Initializer:
+    del fan_in
+    return nn.initializers.zeros
 
 
 class RPFNet(nn.Module):
