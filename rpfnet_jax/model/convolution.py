@@ -71,15 +71,24 @@ def kernel_gradient(
         size: k, side of the kernel.
         dilation: r.
     """
-    height, width, channels, features = *x.shape[1:], dy.shape[-1]
+    start = jnp.zeros((size * x.shape[-1], size * dy.shape[-1]), x.dtype)
+    # One image at a time: what is laid side by side stays in cache and takes the memory of one image.
+    products, _ = jax.lax.scan(
+        lambda total, image: (total + _shifted_product(*image, size, dilation), None), start, (x, dy)
+    )
+    return products.reshape(size, x.shape[-1], size, dy.shape[-1]).transpose(2, 0, 1, 3)
+
+
+def _shifted_product(x: Float[Array, "h w c"], dy: Float[Array, "h w d"], size: int, dilation: int) -> Float[Array, "n m"]:
+    """The product of one image; n = k*C, m = k*D."""
+    height, width, channels, features = *x.shape, dy.shape[-1]
     reach = (size - 1) * dilation
     rows = height + reach
     spare = -rows % _ROWS
-    x = jnp.pad(x, ((0, 0), (reach // 2, reach // 2 + spare), (reach // 2, reach // 2), (0, 0)))
-    dy = jnp.pad(dy, ((0, 0), (reach, reach + spare), (0, 0), (0, 0)))
-    columns = jnp.concatenate([x[:, :, j * dilation :][:, :, :width] for j in range(size)], -1)
-    shifted = jnp.concatenate([dy[:, reach - i * dilation :][:, : rows + spare] for i in range(size)], -1)
+    x = jnp.pad(x, ((reach // 2, reach // 2 + spare), (reach // 2, reach // 2), (0, 0)))
+    dy = jnp.pad(dy, ((reach, reach + spare), (0, 0), (0, 0)))
+    columns = jnp.concatenate([x[:, j * dilation :][:, :width] for j in range(size)], -1)
+    shifted = jnp.concatenate([dy[reach - i * dilation :][: rows + spare] for i in range(size)], -1)
     columns = columns.reshape(-1, _ROWS * width, size * channels)
     shifted = shifted.reshape(-1, _ROWS * width, size * features)
-    products = jnp.einsum("npc,npd->ncd", columns, shifted).sum(0)
-    return products.reshape(size, channels, size, features).transpose(2, 0, 1, 3)
+    return jnp.einsum("npc,npd->ncd", columns, shifted).sum(0)
