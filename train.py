@@ -7,6 +7,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.experiment import train_and_evaluate
 from rpfnet_jax.training import CheckpointError, DivergedError
@@ -20,6 +21,7 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(arguments[1:])}")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO.
+    keep_freed_memory()
     enable_compilation_cache()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workdir = Path(_WORKDIR.value).expanduser()

@@ -8,8 +8,8 @@ PyTorch, whose threads wait for each other after every operation, was seen to ta
 nothing says that JAX slows by the same factor.
 
 The PyTorch step (`torch_rpfnet.py`) was written for this comparison and skips what the released network
-computes and drops. JAX compiles before the first round; that time is reported apart. The JAX process keeps
-the allocator settings it was started with, the PyTorch one gets `MALLOC_SETTINGS`.
+computes and drops. JAX compiles before the first round; that time is reported apart. Both sides keep freed
+memory: PyTorch by `MALLOC_SETTINGS`, ours by `rpfnet_jax.allocator.keep_freed_memory`, as `train.py` does.
 
 The JAX side is `make_jax_step(batch, patch)` of `jax_step.py`; what it returns is said at `JaxStep` below.
 """
@@ -36,6 +36,7 @@ from benchmarks.torch_side import (
     positive,
     use_threads,
 )
+from rpfnet_jax.allocator import keep_freed_memory
 
 WARM_UP_STEPS = 2
 # Relative. The first loss is the forward pass alone. The second has seen one Adam step, which turns the
@@ -138,6 +139,7 @@ def main() -> None:
 
     torch_python = ensure_torch_python(args.torch_python)
     use_threads(args.threads)
+    keep_freed_memory()
     # Only now: importing JAX starts its threads.
     from benchmarks.jax_step import make_jax_step
 

@@ -1,7 +1,8 @@
-"""Square convolutions, and the gradient of their kernels on CPU.
+"""Square convolutions, and the products that they and their kernels' gradients amount to on CPU.
 
 XLA's CPU code for the gradient of a convolution's kernel takes several times as long as the matrix product that it
-amounts to. `conv2d` computes that product on CPU; GPU and TPU keep XLA's own.
+amounts to, and for products over the channels XLA transposes whole batches that it need not. What is here computes
+the same without; GPU and TPU keep XLA's own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Image rows that go into one matrix product: few enough to stay in cache, many enough to keep the cores busy.
-_ROWS = 8
+# Pixels that go into one matrix product of a kernel's gradient: the larger the faster, but every core wants its share
+# of an image.
+_PIXELS = 8192
+# With so few channels on one side XLA's own kernel gradient is faster than a product of such a width.
+_NARROW = 2
 
 
 def conv2d(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1) -> Float[Array, "b h w d"]:
@@ -21,9 +25,6 @@ def conv2d(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation
 
     Differentiable in reverse mode (`jax.grad`, `jax.vjp`).
     """
-    if kernel.shape[0] == 1:
-        # The gradient of a product is a product, on every backend.
-        return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0])
     return _conv2d(x, kernel, dilation)
 
 
@@ -39,22 +40,53 @@ def _forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array
 def _backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     (dx,) = jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)
-    dkernel = jax.lax.platform_dependent(
-        x,
-        dy,
-        cpu=functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation),
-        default=lambda x, dy: jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)[0],
-    )
-    return dx, dkernel
+
+    def xla(x: Array, dy: Array) -> Array:
+        return jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)[0]
+
+    if min(kernel.shape[2:]) <= _NARROW:
+        return dx, xla(x, dy)
+    product = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
+    return dx, jax.lax.platform_dependent(x, dy, cpu=product, default=xla)
 
 
 _conv2d.defvjp(_forward, _backward)
 
 
 def _xla_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+    if kernel.shape[0] == 1:
+        return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0])
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+@jax.custom_vjp
+def mix_channels(x: Float[Array, "b c h w"], weights: Float[Array, "c d"]) -> Float[Array, "b d h w"]:
+    """The 1x1 convolution of maps whose channels come first. Differentiable in reverse mode."""
+    return jax.lax.platform_dependent(x, weights, cpu=_mix_each, default=_mix)
+
+
+def _mix_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    pull = {
+        platform: lambda x, weights, dy, mix=mix: jax.vjp(mix, x, weights)[1](dy)
+        for platform, mix in (("cpu", _mix_each), ("default", _mix))
+    }
+    return jax.lax.platform_dependent(*saved, dy, **pull)
+
+
+mix_channels.defvjp(lambda x, weights: (mix_channels(x, weights), (x, weights)), _mix_backward)
+
+
+def _mix(x: Array, weights: Array) -> Array:
+    return jnp.einsum("bchw,cd->bdhw", x, weights)
+
+
+def _mix_each(x: Array, weights: Array) -> Array:
+    """One product for each image: a single one for the batch would need the channels last or first of all axes."""
+    batch, channels, height, width = x.shape
+    each = jnp.broadcast_to(weights, (batch, *weights.shape))
+    return jnp.einsum("bcp,bcd->bdp", x.reshape(batch, channels, -1), each).reshape(batch, -1, height, width)
 
 
 def kernel_gradient(
@@ -71,15 +103,30 @@ def kernel_gradient(
         size: k, side of the kernel.
         dilation: r.
     """
-    height, width, channels, features = *x.shape[1:], dy.shape[-1]
+    if size == 1:
+        # Nothing is laid side by side, and images are multiplied as they lie in memory: as one axis, since XLA
+        # transposes where two are summed over.
+        x, dy = (image.reshape(len(image), -1, image.shape[-1]) for image in (x, dy))
+        return jnp.einsum("bpc,bpd->bcd", x, dy).sum(0)[None, None]
+    start = jnp.zeros((size * x.shape[-1], size * dy.shape[-1]), x.dtype)
+    # One image at a time: what is laid side by side stays in cache and takes the memory of one image.
+    products, _ = jax.lax.scan(
+        lambda total, image: (total + _shifted_product(*image, size, dilation), None), start, (x, dy)
+    )
+    return products.reshape(size, x.shape[-1], size, dy.shape[-1]).transpose(2, 0, 1, 3)
+
+
+def _shifted_product(x: Float[Array, "h w c"], dy: Float[Array, "h w d"], size: int, dilation: int) -> Float[Array, "n m"]:
+    """The product of one image; n = k*C, m = k*D."""
+    height, width, channels, features = *x.shape, dy.shape[-1]
     reach = (size - 1) * dilation
     rows = height + reach
-    spare = -rows % _ROWS
-    x = jnp.pad(x, ((0, 0), (reach // 2, reach // 2 + spare), (reach // 2, reach // 2), (0, 0)))
-    dy = jnp.pad(dy, ((0, 0), (reach, reach + spare), (0, 0), (0, 0)))
-    columns = jnp.concatenate([x[:, :, j * dilation :][:, :, :width] for j in range(size)], -1)
-    shifted = jnp.concatenate([dy[:, reach - i * dilation :][:, : rows + spare] for i in range(size)], -1)
-    columns = columns.reshape(-1, _ROWS * width, size * channels)
-    shifted = shifted.reshape(-1, _ROWS * width, size * features)
-    products = jnp.einsum("npc,npd->ncd", columns, shifted).sum(0)
-    return products.reshape(size, channels, size, features).transpose(2, 0, 1, 3)
+    pieces = max(1, rows * width // _PIXELS)
+    spare = -rows % pieces
+    x = jnp.pad(x, ((reach // 2, reach // 2 + spare), (reach // 2, reach // 2), (0, 0)))
+    dy = jnp.pad(dy, ((reach, reach + spare), (0, 0), (0, 0)))
+    columns = jnp.concatenate([x[:, j * dilation :][:, :width] for j in range(size)], -1)
+    shifted = jnp.concatenate([dy[reach - i * dilation :][: rows + spare] for i in range(size)], -1)
+    columns = columns.reshape(pieces, -1, size * channels)
+    shifted = shifted.reshape(pieces, -1, size * features)
+    return jnp.einsum("npc,npd->ncd", columns, shifted).sum(0)

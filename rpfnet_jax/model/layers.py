@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from rpfnet_jax.model.convolution import conv2d
+from rpfnet_jax.model.convolution import conv2d, mix_channels
 
 NormMode = Literal["batch", "image", "running", "adaptive", "folded", "none"]
 Activation = Callable[[Array], Array]
@@ -108,7 +108,7 @@ class Conv(nn.Module):
         else:
             # Refused by the assignment when the kernel is not 1x1.
             ((weights,),) = kernel
-            y = jnp.einsum("bchw,cd->bdhw", x, weights)
+            y = mix_channels(x, weights)
         if not self.use_bias:
             return y
         return y + along(self.channel_axis, self.param("bias", init, (self.features,)))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
+from rpfnet_jax.model.convolution import conv2d
 from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, SpatialAttention, Statistics, torch_uniform
 
 DILATIONS = (1, 3, 5)
@@ -25,8 +26,8 @@ class Merge(nn.Module):
         channels = sum(x.shape[-1] for x in maps)
         init = torch_uniform(channels)
         kernel = self.param("kernel", init, (1, 1, channels, self.features))
-        parts = jnp.split(kernel[0, 0], len(maps))
-        products = [jnp.einsum("bhwc,cd->bhwd", x, part) for x, part in zip(maps, parts, strict=True)]
+        parts = jnp.split(kernel, len(maps), axis=2)
+        products = [conv2d(x, part) for x, part in zip(maps, parts, strict=True)]
         return functools.reduce(jnp.add, products) + self.param("bias", init, (self.features,))
 
 
