@@ -22,7 +22,14 @@ def get_config() -> ConfigDict:
     config.schedule.auxiliary_halvings = 4  # Of the auxiliary decoder's rate.
 
     config.mesh = ConfigDict()
-    config.mesh.data = "auto"  # Devices that share each batch; "auto": as many as divide it, or a number; 1: one.
+    config.mesh.data = (
+        "auto"  # Devices that share each batch; "auto": as many as divide it, of all processes; or a number.
+    )
+
+    config.distributed = ConfigDict()  # Several processes, in general one per machine; see docs/multi-host.md.
+    config.distributed.coordinator = placeholder(str)  # HOST:PORT of process 0, or "auto" (SLURM, ...); None: alone.
+    config.distributed.processes = placeholder(int)  # With HOST:PORT: how many,
+    config.distributed.process_id = placeholder(int)  # and which one this is, from 0.
 
     config.guard = ConfigDict()  # Updates that would ruin the parameters are skipped.
     config.guard.max_grad_norm = placeholder(float)  # Those whose gradient has a norm from here on; None: 1e4.

@@ -23,6 +23,8 @@ from rpfnet_jax.training.state import TrainState
 FORMAT_VERSION = 2
 # Format 1 had no checksum.
 _READABLE = (1, FORMAT_VERSION)
+# Of several processes only one has checkpoints: `SharedCheckpoints`.
+_MAIN_ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 
 
 class CheckpointError(RuntimeError):
@@ -62,6 +64,9 @@ class Checkpoints:
             if not _holds_numbers(path):
                 self._bury(int(path.parents[1].name), f"{path} is damaged")
 
+        alone = _MAIN_ALONE if jax.process_count() > 1 else ocp.options.MultiprocessingOptions()
+        # Orbax makes it only where it knows of no processes that stay away.
+        self._directory.mkdir(parents=True, exist_ok=True)
         best = BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -70,6 +75,8 @@ class Checkpoints:
                 preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
                 best_fn=self._score,
                 enable_async_checkpointing=False,
+                multiprocessing_options=alone,
+                create=False,
             ),
         )
 

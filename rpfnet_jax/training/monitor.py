@@ -29,12 +29,14 @@ class Monitor:
         first_step: steps already made (0 for a new run).
         total_steps: length of the run.
         patience: how many updates in a row may be skipped before that is an error.
+        silent: show and write nothing: another process of the same run does.
     """
 
-    def __init__(self, workdir: Path, first_step: int, total_steps: int, patience: int):
+    def __init__(self, workdir: Path, first_step: int, total_steps: int, patience: int, silent: bool = False):
+        self._silent = silent
         self._patience = patience
         self._skipped = self._in_a_row = 0
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1, write_to_disk=not silent)
         self._bar = tqdm(
             total=total_steps,
             initial=first_step,
@@ -42,6 +44,7 @@ class Monitor:
             dynamic_ncols=True,
             # A log file wants a line now and then, not ten redraws a second.
             mininterval=0.1 if sys.stderr.isatty() else 10.0,
+            disable=silent,
         )
         self._pending: list[tuple[int, Terms, Sequence[str]]] = []
         self._images = 0
@@ -111,4 +114,5 @@ class Monitor:
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
-        tqdm.write(line, file=sys.stderr)
+        if not self._silent:
+            tqdm.write(line, file=sys.stderr)
