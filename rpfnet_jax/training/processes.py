@@ -50,7 +50,8 @@ def joined(
 
     Raises:
         ValueError: fields that don't go together, or nothing that `auto` knows is there.
-        OSError: the others did not come, or the coordinator can't be reached.
+        OSError: JAX can't join; it is in use already, say. (Where no coordinator answers for 5 minutes, JAX ends the
+            process.)
     """
     given = {"processes": processes, "process_id": process_id}
     if coordinator in (None, AUTO):
@@ -85,8 +86,15 @@ def _initialize(coordinator: str | None, processes: int | None, process_id: int 
             cluster_detection_method="deactivate" if coordinator else None,
             shutdown_timeout_seconds=_FAREWELL,
         )
+    except ValueError as error:
+        if coordinator is not None:
+            raise
+        raise ValueError(
+            "distributed.coordinator=auto found no SLURM, Open MPI, Kubernetes or Cloud TPU that started this process; "
+            f"give HOST:PORT, distributed.processes and distributed.process_id ({error})"
+        ) from error
     except RuntimeError as error:
-        raise OSError(f"the processes of this run did not find each other: {' '.join(str(error).split())}") from error
+        raise OSError(f"this process could not join the others: {' '.join(str(error).split())}") from error
 
 
 def is_main() -> bool:

@@ -200,3 +200,12 @@ def test_one_process_is_the_main_one_and_asks_nobody():
     assert processes.json_from_main({"a": [1]}) == {"a": [1]}
     with pytest.raises(KeyError), processes.together("anything"):
         raise KeyError
+
+
+def test_auto_without_a_cluster_says_what_to_give(monkeypatch):
+    def initialize(*arguments, **options):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    with pytest.raises(ValueError, match=r"found no SLURM.*give HOST:PORT"), processes.joined("auto"):
+        pass
