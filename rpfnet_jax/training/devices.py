@@ -18,28 +18,31 @@ AXIS = "data"
 Devices = int | Literal["auto"]
 
 
-def make_mesh(devices: Devices, batch_size: int) -> Mesh | None:
+def make_mesh(devices: Devices, microbatch: int) -> Mesh | None:
     """The devices of a run.
 
     Args:
-        devices: how many; "auto": as many of those that there are as divide the batch size. 1: no data parallelism.
-        batch_size: patches per update.
+        devices: how many; "auto": as many of those that there are as divide the microbatch. 1: no data parallelism.
+        microbatch: patches that are computed at once: the batch, or what `Compute.accumulate` makes of it.
 
     Returns:
         A mesh with the one axis `AXIS`; None for a single device.
 
     Raises:
-        ValueError: there are not as many devices, or the batch can't be divided among them.
+        ValueError: there are not as many devices, or the microbatch can't be divided among them.
     """
     available = jax.local_device_count()
     if devices == "auto":
-        devices = max(count for count in range(1, available + 1) if batch_size % count == 0)
+        devices = max(count for count in range(1, available + 1) if microbatch % count == 0)
     if type(devices) is not int or devices < 1:
         raise ValueError(f'mesh.data must be "auto" or a positive number of devices, got {devices!r}')
     if devices > available:
         raise ValueError(f"mesh.data is {devices}, but there are only {available} {jax.default_backend()} device(s)")
-    if batch_size % devices:
-        raise ValueError(f"mesh.data is {devices}, which does not divide the batch_size of {batch_size}")
+    if microbatch % devices:
+        raise ValueError(
+            f"mesh.data is {devices}, which does not divide the {microbatch} patches computed at once (batch_size / "
+            "compute.accumulate)"
+        )
     return None if devices == 1 else Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
 
 
