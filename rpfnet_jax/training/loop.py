@@ -170,7 +170,7 @@ def train(
                 checkpoints.save(state, iterator.get_state())
             seconds = time.perf_counter() - begun - validated
 
-        best_step = checkpoints.best_step
-        best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
+        restored = None if checkpoints.best_step == step else checkpoints.restore_best(state)
+        best = state if restored is None else restored.state
         finished = step == plan.total_steps and not interrupt.requested
         return TrainingResult(jax.device_get(state), jax.device_get(best.variables()), finished, seconds)
