@@ -52,7 +52,8 @@ def main() -> None:
     for name, compute in CHOICES.items():
         start = time.perf_counter()
         size = temporary_bytes(model, LossConfig.preset(args.reading), compute, args.batch, args.patch)
-        print(f"{name:20} temporary {size / 2**20:7.0f} MiB, compiled in {time.perf_counter() - start:.0f} s", flush=True)
+        seconds = time.perf_counter() - start
+        print(f"{name:20} temporary {size / 2**20:7.0f} MiB, compiled in {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

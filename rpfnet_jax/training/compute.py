@@ -55,7 +55,7 @@ class Compute:
         return batch_size // self.accumulate
 
     def split(self, ir: UInt8[Array, "b h w 1"], vis_y: UInt8[Array, "b h w 1"]) -> list[Microbatch]:
-        """A batch in its microbatches, in order. Of the last, smaller batch of an epoch they may be fewer and unequal."""
+        """A batch in its microbatches; of the last, smaller batch of an epoch they may be fewer and unequal."""
         if self.accumulate == 1:
             return [(ir, vis_y)]
         size = -(-len(ir) // self.accumulate)
@@ -75,11 +75,12 @@ class Compute:
     def compiler_options(self) -> dict[str, str] | None:
         """What XLA must be told; None where it is to do as always.
 
-        On CPU it removes the barriers that keep the second computation of a stage from being merged with the first, and
-        microbatches one after the other, before it merges and orders: without this neither would save anything.
+        On CPU it removes, before it merges and orders, the barriers that keep a stage's second computation apart from
+        the first and microbatches one after the other: without this neither would save anything.
         """
-        ordered = self.remat or self.accumulate > 1
-        return {"xla_disable_hlo_passes": "cse_barrier_expander"} if ordered and jax.default_backend() == "cpu" else None
+        if jax.default_backend() != "cpu" or not (self.remat or self.accumulate > 1):
+            return None
+        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
     def _execution(self, axis: str | None) -> Execution:
         return Execution(axis, self.remat, self.precision)

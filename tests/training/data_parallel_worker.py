@@ -1,6 +1,7 @@
 """Run by test_data_parallel.py in a process with 8 CPU devices: three steps on one device and on all of them.
 
-With a second argument, a number, each batch is computed in so many microbatches. Prints a JSON object: the largest differences of parameters, statistics and terms, and the collectives in the program.
+Arguments: the reading, and in how many microbatches a batch is computed; from 2 on the mesh uses remat as well.
+Prints a JSON object: the largest differences of parameters, statistics and terms, and the collectives in the program.
 """
 
 import json
@@ -45,7 +46,8 @@ def main(reading: str, accumulate: int = 1) -> None:
     pictures = np.uint8(255 * shades * generator.uniform(0, 1, (2, sum(sizes), 24, 24, 1)))
 
     def run(optimizer, mesh):
-        step = make_train_step(networks, losses, optimizer, Compute(mesh, accumulate, remat=mesh is not None and accumulate > 1))
+        compute = Compute(mesh, accumulate, remat=mesh is not None and accumulate > 1)
+        step = make_train_step(networks, losses, optimizer, compute)
         state, log, begin = replicate(create_state(networks, optimizer, seed=0), mesh), [], 0
         program = step.lower(state, *pictures[:, : sizes[0]]).compile().as_text()
         for size in sizes:
