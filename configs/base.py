@@ -31,6 +31,11 @@ def get_config() -> ConfigDict:
     config.distributed.processes = placeholder(int)  # With HOST:PORT: how many,
     config.distributed.process_id = placeholder(int)  # and which one this is, from 0.
 
+    config.compute = ConfigDict()  # docs/training.md.
+    config.compute.accumulate = 1  # Microbatches per update: less memory, and statistics over fewer patches.
+    config.compute.remat = False  # True: less memory, more time, the same values.
+    config.compute.precision = "float32"  # Of convolutions in training; "bfloat16": rounds what they multiply.
+
     config.guard = ConfigDict()  # Updates that would ruin the parameters are skipped.
     config.guard.max_grad_norm = placeholder(float)  # Those whose gradient has a norm from here on; None: 1e4.
     config.guard.patience = placeholder(int)  # The run stops after so many in a row; None: 10.

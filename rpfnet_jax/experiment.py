@@ -6,6 +6,7 @@ The one place where data, training, inference, metrics and reports meet; callabl
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 import warnings
@@ -28,6 +29,7 @@ from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, meas
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.training import (
+    Compute,
     Devices,
     GuardConfig,
     OptimizerConfig,
@@ -137,6 +139,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
         devices=_devices(config.mesh.data),
+        compute=Compute(**config.compute),
         guard=GuardConfig(**{name: value for name, value in config.guard.items() if value is not None}),
     )
 
@@ -314,6 +317,10 @@ def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
 def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
     """What two halves of one run must share: the configuration that decides the result, and the patches."""
     identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
+    # What leaves every parameter as it is but for rounding may differ; what a run had before there were these fields
+    # is as good as absent.
+    usual = dataclasses.asdict(Compute(remat=record["compute"]["remat"]))
+    identity["compute"] = {name: value for name, value in record["compute"].items() if value != usual[name]}
     # A data set may move between the halves: its content counts, not its path.
     identity["data"] = {
         name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad")

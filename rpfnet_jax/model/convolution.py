@@ -7,20 +7,33 @@ amounts to. `conv2d` computes that product on CPU; GPU and TPU keep XLA's own.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
+
+from rpfnet_jax.model.execution import Precision
 
 # Image rows that go into one matrix product: few enough to stay in cache, many enough to keep the cores busy.
 _ROWS = 8
 
 
-def conv2d(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1) -> Float[Array, "b h w d"]:
+def conv2d(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1, precision: Precision = "float32"
+) -> Float[Array, "b h w d"]:
     """Cross-correlation with stride 1 and zero padding that keeps the size; k odd.
 
     Differentiable in reverse mode (`jax.grad`, `jax.vjp`).
+
+    Args:
+        x: float32.
+        kernel: float32.
+        dilation: distance of its taps.
+        precision: `bfloat16` rounds what is multiplied, in the gradient as well; see `Execution`.
     """
+    if precision == "bfloat16":
+        return _rounded_conv2d(x, kernel, dilation)
     if kernel.shape[0] == 1:
         # The gradient of a product is a product, on every backend.
         return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0])
@@ -51,15 +64,62 @@ def _backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Arr
 _conv2d.defvjp(_forward, _backward)
 
 
-def _xla_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (1, 1),
+        "SAME",
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=out,
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rounded_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+    return _bfloat16_conv2d(_round(x), _round(kernel), dilation)
+
+
+def _rounded_forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
+    x, kernel = _round(x), _round(kernel)
+    return _bfloat16_conv2d(x, kernel, dilation), (x, kernel)
+
+
+def _rounded_backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dy = _round(dy)
+    # Each tap's way back.
+    dx = _bfloat16_conv2d(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), dilation)
+
+    def xla(x: Array, dy: Array) -> Array:
+        (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)
+        return dkernel.astype(jnp.float32)
+
+    own = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
+    return dx, jax.lax.platform_dependent(x, dy, cpu=own, default=xla)
+
+
+_rounded_conv2d.defvjp(_rounded_forward, _rounded_backward)
+
+
+def _round(x: Array) -> Array:
+    return x.astype(jnp.bfloat16)
+
+
+def _bfloat16_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+    """bfloat16 to float32. cuDNN, which sums in float32 too, is asked for the types that it is known to take."""
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cuda=lambda x, kernel: _xla_conv2d(x, kernel, dilation).astype(jnp.float32),
+        default=lambda x, kernel: _xla_conv2d(x, kernel, dilation, jnp.float32),
     )
 
 
 def kernel_gradient(
     x: Float[Array, "b h w c"], dy: Float[Array, "b h w d"], size: int, dilation: int
-) -> Float[Array, "k k c d"]:
+) -> Float32[Array, "k k c d"]:
     """Gradient of `conv2d` with respect to its kernel, as one batched matrix product.
 
     dk[i, j] = sum over h, w of x[h + i*r, w + j*r] * dy[h, w] = sum over h', w of x[h', w + j*r] * dy[h' - i*r, w]: the
@@ -81,5 +141,5 @@ def kernel_gradient(
     shifted = jnp.concatenate([dy[:, reach - i * dilation :][:, : rows + spare] for i in range(size)], -1)
     columns = columns.reshape(-1, _ROWS * width, size * channels)
     shifted = shifted.reshape(-1, _ROWS * width, size * features)
-    products = jnp.einsum("npc,npd->ncd", columns, shifted).sum(0)
+    products = jnp.einsum("npc,npd->ncd", columns, shifted, preferred_element_type=jnp.float32).sum(0)
     return products.reshape(size, channels, size, features).transpose(2, 0, 1, 3)

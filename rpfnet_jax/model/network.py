@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.cpm import CPM
+from rpfnet_jax.model.execution import Execution
 from rpfnet_jax.model.fdfm import FDFM
 from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm
 from rpfnet_jax.model.rpm import RPM
@@ -69,7 +70,7 @@ class Reconstruction(nn.Module):
     def __call__(self, features: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w 1"]:
         x = ConvBlock(self.channels, name="block_0")(features, statistics)
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
-        return jax.nn.sigmoid(Conv(1, name="out")(x))
+        return jax.nn.sigmoid(Conv(1, name="out")(x, statistics.execution.precision))
 
 
 class RPFNet(nn.Module):
@@ -82,11 +83,11 @@ class RPFNet(nn.Module):
 
     Attributes:
         config: the network's shape; see `ModelConfig`.
-        axis: mesh axis of the batch; see `Statistics`.
+        execution: how it is computed; training's business.
     """
 
     config: ModelConfig = ModelConfig()
-    axis: str | None = None
+    execution: Execution = Execution()
 
     @nn.compact
     def __call__(
@@ -116,7 +117,7 @@ class RPFNet(nn.Module):
         _check_inputs(ir, vis_y)
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
-        statistics = Statistics(norm, adapt, axis=self.axis)
+        statistics = Statistics(norm, adapt, execution=self.execution)
         config = self.config
         residual = None
         if config.residual_prior:
@@ -126,9 +127,10 @@ class RPFNet(nn.Module):
 
         # Unrolled on purpose: a convolution's gradient inside lax.scan is about 40 times slower on CPU.
         maps = []
-        stage = Stage(config, name="stage") if config.share_stages else None
+        make_stage = nn.remat(Stage) if self.execution.remat else Stage
+        stage = make_stage(config, name="stage") if config.share_stages else None
         for index in range(config.stages):
-            block = stage or Stage(config, name=f"stage_{index}")
+            block = stage or make_stage(config, name=f"stage_{index}")
             maps.append(block(residual, fusion, statistics.at(index)))
             residual, fusion = maps[-1].residual, maps[-1].fusion
 
@@ -140,16 +142,17 @@ class RPFNet(nn.Module):
 class AuxiliaryDecoder(nn.Module):
     """Decodes the last residual features into M', the map that the saliency structure loss constrains (Eq. 5-7).
 
-    Used in training only; not part of the fusion network's parameters. `axis` as in `RPFNet`.
+    Used in training only; not part of the fusion network's parameters. `execution` as in `RPFNet`.
     """
 
     config: ModelConfig = ModelConfig()
-    axis: str | None = None
+    execution: Execution = Execution()
 
     @nn.compact
     def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
         """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        return Reconstruction(self.config.channels, name="head")(residual, Statistics(norm, axis=self.axis))
+        statistics = Statistics(norm, execution=self.execution)
+        return Reconstruction(self.config.channels, name="head")(residual, statistics)
 
 
 def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from rpfnet_jax.training.calibration import calibrate
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.compute import Compute
 from rpfnet_jax.training.devices import Devices
 from rpfnet_jax.training.loop import TrainingPlan, TrainingResult, train
 from rpfnet_jax.training.monitor import DivergedError
@@ -12,6 +13,7 @@ from rpfnet_jax.training.step import GuardConfig, make_train_step
 __all__ = [
     "CheckpointError",
     "Checkpoints",
+    "Compute",
     "Devices",
     "DivergedError",
     "GuardConfig",

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from rpfnet_jax.training.state import TrainState
+from rpfnet_jax.weights import digest_variables
 
 FORMAT_VERSION = 2
 # Format 1 had no checksum.
@@ -59,6 +60,7 @@ class Checkpoints:
         self._monitor = monitor
         self._directory = Path(directory).absolute()
         self._damaged: list[int] = []
+        self._manager: Any = None
         # Orbax reads them all as soon as it opens a folder.
         for path in self._directory.glob("[0-9]*/metrics/metrics"):
             if not _holds_numbers(path):
@@ -116,7 +118,8 @@ class Checkpoints:
         header = {"format_version": FORMAT_VERSION, "config": self._config, "data": dict(data)}
         # The devices of this run need not be there when it is continued.
         values = jax.device_get(state)
-        header["sha256"] = {"header": _digest_header(header), "state": _digest_state(values)}
+        digests = {"state": _digest_state(values), "fusion": digest_variables(values.variables())}
+        header["sha256"] = {"header": _digest_header(header), **digests}
         items = ocp.args.Composite(state=ocp.args.StandardSave(values), header=ocp.args.JsonSave(header))
         latest = self.latest_step
         try:
@@ -142,10 +145,28 @@ class Checkpoints:
                 return self.restore(template, step)
             except DamagedError as error:
                 self._bury(step, str(error))
-                self._manager.reload()
         if self._damaged:
             raise CheckpointError(f"all checkpoints of this run are damaged, see {self._grave}. Use a new --workdir.")
         return None
+
+    def restore_best(self, template: TrainState) -> Restored | None:
+        """The readable checkpoint with the highest monitored metric; None where none was validated.
+
+        Damaged ones are moved as `restore_latest` does, with a warning that says what is best without them.
+
+        Raises:
+            CheckpointError: as `restore`.
+        """
+        while (step := self.best_step) is not None:
+            try:
+                return self.restore(template, step)
+            except DamagedError as error:
+                self._bury(step, f"the best checkpoint can't be used: {error}", self._name_best)
+        return None
+
+    def _name_best(self) -> str:
+        left = self.best_step
+        return "no other was validated: the last step is taken" if left is None else f"that of step {left} is taken"
 
     def restore(self, template: TrainState, step: int) -> Restored:
         """Reads the checkpoint of a step.
@@ -195,14 +216,17 @@ class Checkpoints:
     def _grave(self) -> Path:
         return self._directory.with_name(f"{self._directory.name}-damaged")
 
-    def _bury(self, step: int, reason: str) -> None:
+    def _bury(self, step: int, reason: str, instead: Callable[[], str] = lambda: "going on with an older one") -> None:
+        """Moves a damaged checkpoint away and warns; `instead` is asked afterwards what takes its place."""
         self._damaged.append(step)
         self._grave.mkdir(exist_ok=True)
         target = self._grave / str(step)
         if target.exists():
             shutil.rmtree(target)
         shutil.move(self._directory / str(step), target)
-        warnings.warn(f"{reason}; going on with an older checkpoint. What is left of this one: {target}", stacklevel=3)
+        if self._manager is not None:
+            self._manager.reload()
+        warnings.warn(f"{reason}; {instead()}. What is left of this one: {target}", stacklevel=3)
 
 
 def _digest_header(header: Mapping[str, Any]) -> str:

@@ -21,26 +21,29 @@ AXIS = "data"
 Devices = int | Literal["auto"]
 
 
-def make_mesh(devices: Devices, batch_size: int) -> Mesh | None:
+def make_mesh(devices: Devices, microbatch: int) -> Mesh | None:
     """The devices of a run.
 
     Args:
         devices: how many, of all processes together and equally many of each; "auto": as many of those that there are
-            as divide the batch size. 1: no data parallelism.
-        batch_size: patches per update.
+            as divide the microbatch. 1: no data parallelism.
+        microbatch: patches that are computed at once: the batch, or what `Compute.accumulate` makes of it.
 
     Returns:
         A mesh with the one axis `AXIS`; None for a single device.
 
     Raises:
-        ValueError: there are not as many devices, or the batch can't be divided among them.
+        ValueError: there are not as many devices, or the microbatch can't be divided among them.
     """
     processes, local = jax.process_count(), jax.local_device_count()
     available = processes * local
     if devices == "auto":
-        counts = [count for count in range(processes, available + 1, processes) if batch_size % count == 0]
+        counts = [count for count in range(processes, available + 1, processes) if microbatch % count == 0]
         if not counts:
-            raise ValueError(f"batch_size is {batch_size}, which can't be divided among {processes} processes")
+            raise ValueError(
+                f"{microbatch} patches computed at once (batch_size / compute.accumulate) can't be divided among "
+                f"{processes} processes"
+            )
         devices = counts[-1]
     if type(devices) is not int or devices < 1:
         raise ValueError(f'mesh.data must be "auto" or a positive number of devices, got {devices!r}')
@@ -48,8 +51,11 @@ def make_mesh(devices: Devices, batch_size: int) -> Mesh | None:
         raise ValueError(f"mesh.data is {devices}, but there are only {available} {jax.default_backend()} device(s)")
     if devices % processes:
         raise ValueError(f"mesh.data is {devices}, which can't be divided among {processes} processes")
-    if batch_size % devices:
-        raise ValueError(f"mesh.data is {devices}, which does not divide the batch_size of {batch_size}")
+    if microbatch % devices:
+        raise ValueError(
+            f"mesh.data is {devices}, which does not divide the {microbatch} patches computed at once (batch_size / "
+            "compute.accumulate)"
+        )
     if devices == 1:
         return None
     chosen = [device for process in range(processes) for device in jax.local_devices(process)[: devices // processes]]

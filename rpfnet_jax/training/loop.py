@@ -15,6 +15,7 @@ from rpfnet_jax.data.loader import PatchSource, batches
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training.checkpoint import CheckpointError
+from rpfnet_jax.training.compute import Compute
 from rpfnet_jax.training.devices import Devices, local_rows, make_mesh, replicate, spread
 from rpfnet_jax.training.interrupt import Interrupt
 from rpfnet_jax.training.monitor import Monitor
@@ -46,8 +47,8 @@ class TrainingPlan:
         validate_every: steps between validations; 0: only at the end.
         checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
-        devices: how many, of all processes, share each batch; "auto": as many of those that there are as divide
-            `batch_size`.
+        devices: how many, of all processes, share each microbatch; "auto": as many as divide it.
+        compute: how an update is computed, but for the devices.
         guard: what is done about updates that would ruin the parameters.
     """
 
@@ -63,12 +64,14 @@ class TrainingPlan:
     checkpoint_every: int
     monitor: str
     devices: Devices = 1
+    compute: Compute = Compute()
     guard: GuardConfig = GuardConfig()
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self.compute.microbatch(self.batch_size)
         for name in ("panels_every", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -112,8 +115,9 @@ def train(
     """
     networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
-    mesh = make_mesh(plan.devices, plan.batch_size)
-    train_step = make_train_step(networks, plan.losses, optimizer, mesh, plan.guard)
+    mesh = make_mesh(plan.devices, plan.compute.microbatch(plan.batch_size))
+    compute = dataclasses.replace(plan.compute, mesh=mesh)
+    train_step = make_train_step(networks, plan.losses, optimizer, compute, plan.guard)
     panels = make_panels(networks, plan.losses)
     panel_batch = source.head(PANEL_PATCHES)
 
@@ -179,7 +183,7 @@ def train(
                 checkpoints.save(state, iterator.get_state())
             seconds = time.perf_counter() - begun - validated
 
-        best_step = checkpoints.best_step
-        best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
+        restored = None if checkpoints.best_step == step else checkpoints.restore_best(state)
+        best = state if restored is None else restored.state
         finished = step == plan.total_steps and not stopping
         return TrainingResult(jax.device_get(state), jax.device_get(best.variables()), finished, seconds)

@@ -56,13 +56,11 @@ class SharedCheckpoints:
             restored = self._own.restore_latest(_local(template)) if self._own is not None else None
         return self._spread(restored, template)
 
-    def restore(self, template: TrainState, step: int) -> Restored:
-        """As `restore_latest`, of a step."""
+    def restore_best(self, template: TrainState) -> Restored | None:
+        """As `restore_latest`, of the best step that can be used."""
         with together(_WHAT):
-            restored = self._own.restore(_local(template), step) if self._own is not None else None
-        spread = self._spread(restored, template)
-        assert spread is not None
-        return spread
+            restored = self._own.restore_best(_local(template)) if self._own is not None else None
+        return self._spread(restored, template)
 
     def _spread(self, restored: Restored | None, template: TrainState) -> Restored | None:
         if jax.process_count() == 1:

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from rpfnet_jax.losses import LossConfig, objective
+from rpfnet_jax.training.compute import Compute, Microbatch
 from rpfnet_jax.training.devices import AXIS
 from rpfnet_jax.training.state import Networks, TrainState
 
@@ -47,7 +48,7 @@ def make_train_step(
     networks: Networks,
     losses: LossConfig,
     optimizer: optax.GradientTransformation,
-    mesh: Mesh | None = None,
+    compute: Compute = Compute(),
     guard: GuardConfig = GuardConfig(),
 ) -> TrainStep:
     """Compiles one update of the networks; `losses.auxiliary` says whether there are two.
@@ -56,9 +57,9 @@ def make_train_step(
         networks: what is trained.
         losses: the objective.
         optimizer: from `make_optimizer`.
-        mesh: of `make_mesh`; each of its devices computes its share of a batch, and the update is that of the whole
-            batch. A batch that can't be divided among them (the last, smaller one of an epoch) is computed whole by
-            each device: they all need its result, and none has anything else to do.
+        compute: how. Each device of its mesh computes its share of each microbatch, and the update is that of the whole
+            batch. Where the microbatches can't be divided among them (the last, smaller batch of an epoch) each
+            computes the whole batch: they all need its result, and none has anything else to do.
         guard: which updates are skipped: they count as steps and change nothing else.
 
     Returns:
@@ -67,28 +68,29 @@ def make_train_step(
         float32 scalars: those of `rpfnet_jax.losses.objective` and `grad_norm`, the global norm of all gradients,
         and `skipped`, 1 or 0.
     """
-    alone = _make_update(networks, losses, optimizer, guard)
-    if mesh is None:
-        return jax.jit(alone, donate_argnums=0)
-    fusion, auxiliary = networks
-    spread = Networks(fusion.clone(axis=AXIS), auxiliary and auxiliary.clone(axis=AXIS))
-    together = jax.shard_map(
-        _make_update(spread, dataclasses.replace(losses, axis=AXIS), optimizer, guard),
-        mesh=mesh,
-        in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(AXIS)),
-        out_specs=PartitionSpec(),
-    )
+    alone = _make_update(compute.prepare(networks, spread=False), losses, optimizer, guard)
+    together = None
+    if compute.mesh is not None:
+        together = jax.shard_map(
+            _make_update(
+                compute.prepare(networks, spread=True), dataclasses.replace(losses, axis=AXIS), optimizer, guard
+            ),
+            mesh=compute.mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+            out_specs=PartitionSpec(),
+        )
 
     def train_step(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:
-        return (alone if len(ir) % mesh.size else together)(state, ir, vis_y)
+        microbatches = compute.split(ir, vis_y)
+        return (together if together and compute.divides(microbatches) else alone)(state, microbatches)
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, compiler_options=compute.compiler_options())
 
 
 def _make_update(
     networks: Networks, losses: LossConfig, optimizer: optax.GradientTransformation, guard: GuardConfig
-) -> TrainStep:
-    """The update itself, of all of the batch or, where `losses.axis` is set, of this device's share of it."""
+) -> Callable[[TrainState, list[Microbatch]], tuple[TrainState, Terms]]:
+    """The update itself, of whole microbatches or, where `losses.axis` is set, of this device's shares of them."""
 
     def loss(params: dict, batch_stats: dict, ir: Array, vis_y: Array) -> tuple[Array, tuple[dict, Terms]]:
         if losses.axis is not None:
@@ -108,9 +110,27 @@ def _make_update(
         total, terms = objective(fused, aux_map, ir, vis_y, losses)
         return total, (updated, terms)
 
-    def update(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:
-        gradient = jax.grad(loss, has_aux=True)
-        grads, (batch_stats, terms) = gradient(state.params, state.batch_stats, to_unit(ir), to_unit(vis_y))
+    gradient = jax.grad(loss, has_aux=True)
+
+    def accumulated(state: TrainState, microbatches: list[Microbatch]) -> tuple[Any, dict, Terms]:
+        """Gradients and terms, both the mean over all patches, and the running statistics after the last of them."""
+        count = sum(len(ir) for ir, _ in microbatches)
+        sums, params, batch_stats = None, state.params, state.batch_stats
+        # Unrolled on purpose: a convolution's gradient inside lax.scan is about 40 times slower on CPU.
+        for ir, vis_y in microbatches:
+            if sums is not None:
+                # One after the other, or the memory of all is taken at once.
+                params, sums = jax.lax.optimization_barrier((params, sums))
+            grads, (batch_stats, terms) = gradient(params, batch_stats, to_unit(ir), to_unit(vis_y))
+            if len(ir) == count:
+                return grads, batch_stats, terms
+            weighted = jax.tree.map(lambda x, weight=len(ir) / count: x * weight, (grads, terms))
+            sums = weighted if sums is None else jax.tree.map(jnp.add, sums, weighted)
+        grads, terms = sums
+        return grads, batch_stats, terms
+
+    def update(state: TrainState, microbatches: list[Microbatch]) -> tuple[TrainState, Terms]:
+        grads, batch_stats, terms = accumulated(state, microbatches)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
         # NaN is below nothing.
