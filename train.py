@@ -11,6 +11,7 @@ from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.experiment import train_and_evaluate
 from rpfnet_jax.training import CheckpointError, DivergedError
+from rpfnet_jax.training.processes import PeerError, is_main
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; a run found there is continued.")
@@ -27,12 +28,14 @@ def main(arguments: list[str]) -> None:
     workdir = Path(_WORKDIR.value).expanduser()
     try:
         result = train_and_evaluate(_CONFIG.value, workdir)
-    except (OSError, ValueError, CheckpointError, DivergedError) as error:
+    except (OSError, ValueError, CheckpointError, DivergedError, PeerError) as error:
         logging.debug("traceback", exc_info=True)
         sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
     except KeyboardInterrupt:
         # Outside the steps, where nothing is under way that could be lost.
         print("stopped; the same command continues")
+        return
+    if not is_main():
         return
     if result.finished:
         print(f"weights: {result.weights}\npictures: {workdir}/contact_sheet.png, {workdir}/validation/")

@@ -29,7 +29,19 @@ def get_config() -> ConfigDict:
     config.darkening.ir = placeholder(float)  # The same for the infrared side.
 
     config.mesh = ConfigDict()
-    config.mesh.data = "auto"  # Devices that share each batch; "auto": as many as divide it, or a number; 1: one.
+    config.mesh.data = (
+        "auto"  # Devices that share each batch; "auto": as many as divide it, of all processes; or a number.
+    )
+
+    config.distributed = ConfigDict()  # Several processes, in general one per machine; see docs/multi-host.md.
+    config.distributed.coordinator = placeholder(str)  # HOST:PORT of process 0, or "auto" (SLURM, ...); None: alone.
+    config.distributed.processes = placeholder(int)  # With HOST:PORT: how many,
+    config.distributed.process_id = placeholder(int)  # and which one this is, from 0.
+
+    config.compute = ConfigDict()  # docs/training.md.
+    config.compute.accumulate = 1  # Microbatches per update: less memory, and statistics over fewer patches.
+    config.compute.remat = False  # True: less memory, more time, the same values.
+    config.compute.precision = "float32"  # Of convolutions in training; "bfloat16": rounds what they multiply.
 
     config.guard = ConfigDict()  # Updates that would ruin the parameters are skipped.
     config.guard.max_grad_norm = placeholder(float)  # Those whose gradient has a norm from here on; None: 1e4.

@@ -5,7 +5,7 @@
     >>> fused = net.fuse("ir.png", "vis.png")
 
 To be imported by themselves: `rpfnet_jax.model`, `losses` and `metrics` (modules and pure functions), `data`,
-`training`, `inference`, `reports`, `weights`, and `experiment`, which joins them.
+`training`, `inference`, `reports`, `weights`, and `experiment` and `bulk`, which join them.
 """
 
 from rpfnet_jax.inference import Fuser, load

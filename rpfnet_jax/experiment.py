@@ -5,6 +5,8 @@ The one place where data, training, inference, metrics and reports meet; callabl
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import sys
 import warnings
@@ -27,6 +29,7 @@ from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, meas
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.training import (
+    Compute,
     DarkeningConfig,
     Devices,
     GuardConfig,
@@ -38,6 +41,7 @@ from rpfnet_jax.training import (
     make_optimizer,
     train,
 )
+from rpfnet_jax.training.processes import check_agreement, is_main, joined, main_first, together
 from rpfnet_jax.weights import FusionDefaults, Weights, save_weights
 
 CONTACT_SHEET_ROWS = 8
@@ -46,7 +50,7 @@ CONTACT_SHEET_ROWS = 8
 MONITORS = tuple(column for column in COLUMNS if column not in LOWER_IS_BETTER)
 
 # Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
-_FREE_FIELDS = ("name", "log", "validation", "fusion", "mesh")
+_FREE_FIELDS = ("name", "log", "validation", "fusion", "mesh", "distributed")
 
 
 class Evaluation(NamedTuple):
@@ -63,8 +67,8 @@ class Trained(NamedTuple):
         finished: False when Ctrl-C or SIGTERM stopped the run; the same call continues it.
         steps: updates made so far.
         seconds: what the updates of this call took, compilation among them.
-        weights: the file with the last step's weights; None when not finished.
-        evaluation: metrics of the validation pairs at the end; None when not finished.
+        weights: the file with the last step's weights; None when not finished, and in all processes but the main one.
+        evaluation: metrics of the validation pairs at the end; None likewise.
     """
 
     finished: bool
@@ -90,9 +94,14 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
         ValueError, TypeError: a field of the configuration has an impossible value.
         CheckpointError: `workdir` belongs to a run with another configuration.
         DivergedError: update after update was not finite or exploded.
-        FolderBusyError, OSError: another run is in `workdir`, or it can't be written.
+        FolderBusyError, OSError: another run is in `workdir`, or it can't be written; or the processes of
+            `config.distributed` don't find each other.
+        PeerError: another of these processes failed and says why.
     """
-    with locked(workdir):
+    with joined(**config.distributed), contextlib.ExitStack() as held:
+        with together("the workdir"):
+            if is_main():
+                held.enter_context(locked(workdir))
         return _train_and_evaluate(config, Path(workdir))
 
 
@@ -101,13 +110,15 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
     losses, optimizer = loss_config(config), optimizer_config(config)
     if config.validation.monitor not in MONITORS:
         raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
-    sets = open_training_sets(config.data, workdir, config.seed)
-    if config.data.skip_bad:
-        sets = TrainingSets(
-            _usable(sets.train, config.data.patch_size, "training"), _usable(sets.validation, MIN_SIZE, "validation")
-        )
-    check_measurable(sets.validation)
-    source = make_patch_source(config, sets.train)
+    sets = main_first("finding the data", lambda: open_training_sets(config.data, workdir, config.seed))
+    with together("reading the data"):
+        if config.data.skip_bad:
+            sets = TrainingSets(
+                _usable(sets.train, config.data.patch_size, "training"),
+                _usable(sets.validation, MIN_SIZE, "validation"),
+            )
+        check_measurable(sets.validation)
+        source = make_patch_source(config, sets.train)
     monitored = sets.validation[: config.validation.pairs or None]
     # As it will be read back from a file: a tuple is a list there.
     record = json.loads(config.to_json())
@@ -130,29 +141,35 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
         devices=_devices(config.mesh.data),
+        compute=Compute(**config.compute),
         step=step_config(config),
     )
 
     def write_config() -> None:
         write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
 
+    identity = _identity(record, source)
+    check_agreement({**identity, **{name: record[name] for name in ("log", "validation", "mesh")}})
     # In a workdir with checkpoints, `train` decides first whether this is the same run.
-    if not (workdir / "checkpoints").exists():
+    with together("the workdir"):
+        if is_main() and not (workdir / "checkpoints").exists():
+            write_config()
+    result = train(plan, source, workdir, validate, identity)
+    trained = Trained(result.finished, int(result.state.step), result.seconds)
+    with together("the results"):
+        if not is_main():
+            return trained
         write_config()
-    result = train(plan, source, workdir, validate, _identity(record, source))
-    write_config()
-    steps = int(result.state.step)
-    if not result.finished:
-        return Trained(False, steps, result.seconds)
-
-    weights = workdir / "weights.safetensors"
-    last = Weights(model, result.state.variables(), defaults, record)
-    save_weights(weights, last)
-    save_weights(workdir / "weights-best.safetensors", Weights(model, result.best, defaults, record))
-    measured = sets.validation[: config.validation.final_pairs or None]
-    evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
-    write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
-    return Trained(True, steps, result.seconds, weights, evaluation)
+        if not result.finished:
+            return trained
+        weights = workdir / "weights.safetensors"
+        last = Weights(model, result.state.variables(), defaults, record)
+        save_weights(weights, last)
+        save_weights(workdir / "weights-best.safetensors", Weights(model, result.best, defaults, record))
+        measured = sets.validation[: config.validation.final_pairs or None]
+        evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
+        write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
+    return trained._replace(weights=weights, evaluation=evaluation)
 
 
 def untrained(config: ConfigDict) -> Weights:
@@ -317,6 +334,10 @@ def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
 def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
     """What two halves of one run must share: the configuration that decides the result, and the patches."""
     identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
+    # What leaves every parameter as it is but for rounding may differ; what a run had before there were these fields
+    # is as good as absent.
+    usual = dataclasses.asdict(Compute(remat=record["compute"]["remat"]))
+    identity["compute"] = {name: value for name, value in record["compute"].items() if value != usual[name]}
     # A data set may move between the halves: its content counts, not its path.
     identity["data"] = {
         name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad")

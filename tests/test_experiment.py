@@ -1,5 +1,6 @@
 """The whole job on embedded scenes: train, resume, stop, refuse."""
 
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from rpfnet_jax.experiment import make_patch_source, train_and_evaluate, untrain
 from rpfnet_jax.files import locked
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.training import CheckpointError, DivergedError
+from rpfnet_jax.training.history import read_scalars
 from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.weights import WeightsError, load_weights
 
@@ -121,12 +123,58 @@ def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatc
     assert_equal_weights(finished[0], tmp_path)
 
 
+def test_a_wall_clock_that_jumps_harms_nothing(finished, tmp_path, monkeypatch):
+    """By a day forward and back at every look, and set back by a week before the run is continued."""
+    real, offset = time.time, itertools.cycle([0, 86_400, -86_400])
+    weeks = 0
+
+    def jumping():
+        return real() + 604_800 * weeks + next(offset)
+
+    monkeypatch.setattr(time, "time", jumping)
+    monkeypatch.setattr("tqdm.std.time", jumping)
+    names, seen = PatchSource.names, []
+
+    def stop(self, indices):
+        seen.append(indices)
+        if len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return names(self, indices)
+
+    monkeypatch.setattr(PatchSource, "names", stop)
+    assert train_and_evaluate(tiny_config(), tmp_path).steps == 4
+    weeks = -1
+    assert train_and_evaluate(tiny_config(), tmp_path).steps == 6
+    assert_equal_weights(finished[0], tmp_path)
+    assert load_weights(tmp_path).provenance == {"checkpoint": {"step": 6}}
+    scalars = read_scalars(tmp_path)
+    assert [step for step, _ in scalars["train/total"]] == [1, 2, 3, 4, 5, 6]
+    for name in ("train/total", "validation/vifp_standard"):
+        assert scalars[name] == read_scalars(finished[0])[name]
+    assert all(0 < rate < 1e4 for _, rate in scalars["train/images_per_second"])
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path):
+    """50 steps, in this process and in one of its own."""
+    fields = {"steps": 50, "data.patch_size": 16, "model.stages": 1, "validation.every_epochs": 0}
+    fields |= {"log.panels_every_steps": 0, "data.augment": True, "data.patches": 8, "data.scenes": 2}
+    train_and_evaluate(tiny_config(**fields), tmp_path / "here")
+    call = f"train_and_evaluate(tiny_config(**{fields}), {str(tmp_path / 'there')!r})"
+    done = run("-c", f"from tests.test_experiment import *; {call}")
+    assert done.returncode == 0, done.stderr
+    assert_equal_weights(tmp_path / "here", tmp_path / "there")
+
+
 def test_another_configuration_is_refused_and_harmless_fields_are_not(finished):
     workdir, _ = finished
     before = (workdir / "config.json").read_bytes()
     with pytest.raises(CheckpointError, match=r"config\.loss\.lambda2: 5\.0 -> 4\.0"):
         train_and_evaluate(tiny_config(**{"loss.lambda2": 4.0}), workdir)
+    # A run from before there was such a field had none; what only rounds differently may differ.
+    with pytest.raises(CheckpointError, match=r"config\.compute\.accumulate: None -> 2"):
+        train_and_evaluate(tiny_config(**{"compute.accumulate": 2}), workdir)
     assert (workdir / "config.json").read_bytes() == before
+    assert train_and_evaluate(tiny_config(**{"compute.remat": True}), workdir).finished
     assert train_and_evaluate(tiny_config(**{"log.every_steps": 1}), workdir).finished
 
 
@@ -351,6 +399,48 @@ def test_a_workdir_is_loaded_from_its_newest_checkpoint(finished):
     assert weights.model == load_weights(workdir / "weights.safetensors").model
 
 
+def flip_a_bit_of_the_values(checkpoint: Path) -> None:
+    """In the largest file of the state, which holds the arrays."""
+    path = max((path for path in (checkpoint / "state").rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+# Where one of several files can't be read, the storage layer finishes the others for nobody.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_workdir_with_a_damaged_newest_checkpoint_is_loaded_from_the_one_before(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
+    flip_a_bit_of_the_values(tmp_path / "run" / "checkpoints" / str(steps[-1]))
+    with pytest.warns(UserWarning, match=rf"checkpoints/6 is damaged.*The checkpoint of step {steps[-2]} is used"):
+        weights = load_weights(tmp_path / "run")
+    assert weights.provenance == {"checkpoint": {"step": steps[-2]}}
+    for step in steps[:-1]:
+        flip_a_bit_of_the_values(tmp_path / "run" / "checkpoints" / str(step))
+    with pytest.raises(WeightsError, match=r"no readable checkpoint: .*checkpoints/6 is damaged.*checkpoints/"):
+        load_weights(tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints-damaged").exists(), "reading changes nothing"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_best_checkpoint_gives_way_to_what_the_warning_names(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    (tmp_path / "run" / "weights-best.safetensors").unlink()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    # Both validated steps are there; the score of the earlier one is made the best.
+    first = min(int(path.name) for path in checkpoints.iterdir() if path.name.isdigit())
+    notes = checkpoints / str(first) / "metrics" / "metrics"
+    notes.write_text(json.dumps(json.loads(notes.read_text()) | {"vifp_standard": 9.0}))
+    flip_a_bit_of_the_values(checkpoints / str(first))
+    with pytest.warns(
+        UserWarning, match=rf"best checkpoint can't be used: .*/{first} is damaged.*that of step 6 is taken"
+    ):
+        assert train_and_evaluate(tiny_config(), tmp_path / "run").finished
+    best = load_weights(tmp_path / "run" / "weights-best.safetensors")
+    chex.assert_trees_all_equal(best.variables, tensors(finished[0]))
+
+
 def test_folders_that_are_no_run_are_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"no workdir of train.py"):
         load_weights(tmp_path)
@@ -359,7 +449,7 @@ def test_folders_that_are_no_run_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="no checkpoint yet"):
         load_weights(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="no readable checkpoint"):
+    with pytest.raises(WeightsError, match=r"config\.json is damaged"):
         load_weights(tmp_path)
 
 

@@ -1,6 +1,7 @@
-"""SIGKILL at random moments of a run, saving among them: the same command continues to the same parameters.
+"""SIGKILL and SIGTERM in turn at random moments of a run, saving among them: the same command continues to the same
+parameters.
 
-Three kills here; for more: `RPFNET_KILL_TRIALS=30 python -m pytest tests/test_killed.py`.
+Three signals here; for more: `RPFNET_KILL_TRIALS=30 python -m pytest tests/test_killed.py`.
 """
 
 import os
@@ -49,18 +50,23 @@ def finish(workdir):
     return load_weights(workdir / "weights.safetensors").variables
 
 
-def test_a_run_that_is_killed_again_and_again_ends_where_the_uninterrupted_one_does(tmp_path):
+def test_a_run_that_is_stopped_again_and_again_ends_where_the_uninterrupted_one_does(tmp_path):
     seed = random.randrange(2**32)
     print(f"seed of the moments: {seed}")
     generator, steps = random.Random(seed), []
-    for _ in range(KILLS):
+    for trial in range(KILLS):
         process, before = start(tmp_path / "killed"), newest(tmp_path / "killed")
         while newest(tmp_path / "killed") == before and process.poll() is None:
             time.sleep(0.01)
         time.sleep(generator.uniform(0, 0.7))
         assert process.poll() is None, process.stderr.read()
-        process.kill()
-        process.communicate()
+        if trial % 2:
+            process.terminate()
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
+        else:
+            process.kill()
+            process.communicate()
         steps.append(newest(tmp_path / "killed"))
     assert 0 < steps[0] < steps[-1] < FIELDS["steps"], steps
     chex.assert_trees_all_equal(finish(tmp_path / "killed"), finish(tmp_path / "whole"))

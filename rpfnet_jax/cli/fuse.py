@@ -9,31 +9,32 @@ can't be fused does not stop the others: it is reported at the end, and the exit
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import jax
 from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
+from rpfnet_jax.bulk import check_ray, fuse_files_on_ray
 from rpfnet_jax.cli.arguments import count
 from rpfnet_jax.data.alignment import read_homography
 from rpfnet_jax.data.images import image_size, one_line
 from rpfnet_jax.data.matching import match_pairs
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, refuse_overwriting
 from rpfnet_jax.data.thermal import ThermalScaling
-from rpfnet_jax.data.writing import SUFFIXES, check_writable, write_picture
+from rpfnet_jax.data.writing import SUFFIXES, check_writable
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference import Fuser, PictureFuser, load
-from rpfnet_jax.inference.baseline import BaselineFuser
+from rpfnet_jax.inference import BaselineFuser, Fuser, PictureFuser
+from rpfnet_jax.inference.files import fuse_files
 from rpfnet_jax.inference.preparation import Preparation
 from rpfnet_jax.inference.tiling import TiledFuser
+from rpfnet_jax.weights import Weights, load_weights
 
 NETWORK = "rpfnet"
-# Pictures that may wait to be written before fusing pauses.
-_WAITING = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pad-multiple", type=count, default=1, metavar="N", help="fewer sizes to compile; changes pixels"
     )
     size.add_argument("--batch-size", type=count, metavar="N", help="pictures of one size fused at once")
+    size.add_argument(
+        "--ray-actors",
+        type=count,
+        metavar="N",
+        help="fuse in N processes, on this machine or on the Ray cluster that RAY_ADDRESS names (needs the extra ray)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -104,34 +111,45 @@ def run(options: argparse.Namespace) -> None:
     if options.recursive:
         _refuse_results_as_inputs(options)
     check_writable(options.dtype)
-    net = _fuser(options)
-    notes = _Notes(options.out / "notes.txt")
+    if options.ray_actors is not None:
+        check_ray()
+        # The actors are to have the accelerators; here the network is only made to see that it can be.
+        jax.config.update("jax_platforms", "cpu")
+    make_fuser = functools.partial(_fuser, options, _weights(options))
+    net = make_fuser()
+    notes = _Notes(options.out.absolute() / "notes.txt")
     prepare = _preparation(options, notes)
     _make_folder(options.out)
     todo = [pair for pair in matched.pairs if options.overwrite or not targets[pair.name].exists()]
     notes.forget(todo)
-    failures, fused = list(matched.alone), 0
+    work = {pair: targets[pair.name] for pair in _by_size(todo)}
+    how: dict[str, Any] = {"batch_size": options.batch_size, "dtype": options.dtype}
+    failures = list(matched.alone)
     with tqdm(total=len(todo), unit="picture", disable=None) as progress:
-        network = net.net if isinstance(net, TiledFuser) else net
-        if isinstance(network, Fuser):
-            network.on_compile = lambda program: progress.set_postfix_str(
-                f"compiling {program.shape[2]}x{program.shape[1]}"
-            )
-        results = net.fuse_many(_by_size(todo), prepare, batch_size=options.batch_size, dtype=options.dtype)
-        with _Writer() as writer:
-            for result in results:
-                if result.picture is None:
-                    reason = " ".join(str(result.error).split()) or type(result.error).__name__
-                    failures.append(f"{result.pair.name}: {reason}")
-                else:
-                    writer.submit(targets[result.pair.name], result.picture)
-                    fused += 1
-                progress.set_postfix_str("")
-                progress.update()
+        if options.ray_actors is None:
+            _tell_compiling(net, progress)
+            outcomes = fuse_files(net, work, prepare, **how)
+        else:
+            how |= {"make_fuser": make_fuser, "prepare": prepare, "overwrite": options.overwrite}
+            outcomes = fuse_files_on_ray(work, options.ray_actors, **how)
+        for outcome in outcomes:
+            if outcome.reason is not None:
+                failures.append(f"{outcome.pair.name}: {outcome.reason}")
+            progress.set_postfix_str("")
+            progress.update()
+    fused = len(todo) - (len(failures) - len(matched.alone))
     skipped = len(matched.pairs) - len(todo)
     print(f"{options.out}: {fused} fused" + (f", {skipped} already there (--overwrite redoes them)" if skipped else ""))
     if failures:
         raise FusionError("\n  ".join([f"{len(failures)} could not be fused:", *failures]))
+
+
+def _tell_compiling(net: PictureFuser, progress: tqdm) -> None:
+    network = net.net if isinstance(net, TiledFuser) else net
+    if isinstance(network, Fuser):
+        network.on_compile = lambda program: progress.set_postfix_str(
+            f"compiling {program.shape[2]}x{program.shape[1]}"
+        )
 
 
 def _scaling(text: str) -> ThermalScaling:
@@ -155,19 +173,26 @@ def _make_folder(out: Path) -> None:
         raise ValueError(f"{out} can't be the folder of the results: {one_line(error)}") from error
 
 
-def _fuser(options: argparse.Namespace) -> PictureFuser:
+def _weights(options: argparse.Namespace) -> Weights | None:
+    """What the method needs, None for a classical one; refuses options that have no use together."""
     if options.overlap is not None and options.tile is None:
         raise ValueError("--overlap has no use without --tile")
     if options.method != NETWORK:
         given = [name for name in ("weights", "norm", "adapt", "tile") if getattr(options, name) is not None]
         if given:
             raise ValueError(f"--method={options.method} has no use for --{given[0]}")
+        return None
+    if options.tile is not None and (options.norm not in (None, "running") or options.adapt is not None):
+        raise ValueError("--tile needs running mode: the other modes take statistics of the whole picture")
+    return load_weights(options.weights)
+
+
+def _fuser(options: argparse.Namespace, weights: Weights | None) -> PictureFuser:
+    if weights is None:
         return BaselineFuser(options.method)
     if options.tile is None:
-        return load(options.weights, options.norm, options.adapt)
-    if options.norm not in (None, "running") or options.adapt is not None:
-        raise ValueError("--tile needs running mode: the other modes take statistics of the whole picture")
-    return load(options.weights).in_tiles(options.tile, options.overlap)
+        return Fuser(weights, options.norm, options.adapt)
+    return Fuser(weights).in_tiles(options.tile, options.overlap)
 
 
 def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
@@ -179,7 +204,7 @@ def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
         resize_ir=options.resize_ir,
         pad_multiple=options.pad_multiple,
         align=options.align if options.align in ("none", "ecc") else read_homography(Path(options.align)),
-        overlays=options.out / "registration" if options.align != "none" else None,
+        overlays=options.out.absolute() / "registration" if options.align != "none" else None,
         note=notes,
     )
 
@@ -214,26 +239,6 @@ class _Notes:
     def __call__(self, pair: Pair, text: str) -> None:
         with self.path.open("ab") as file:
             file.write(os.fsencode(f"{pair.name}: {text}\n"))
-
-
-class _Writer:
-    """Encodes and writes in a thread of its own; a write that fails is raised at the next chance."""
-
-    def __enter__(self) -> _Writer:
-        self._pool = ThreadPoolExecutor(1)
-        self._pending: list[Future] = []
-        return self
-
-    def submit(self, path: Path, picture: np.ndarray) -> None:
-        while len(self._pending) >= _WAITING or (self._pending and self._pending[0].done()):
-            self._pending.pop(0).result()
-        self._pending.append(self._pool.submit(write_picture, path, picture))
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
-        if error[0] is None:
-            for future in self._pending:
-                future.result()
 
 
 class FusionError(ValueError):

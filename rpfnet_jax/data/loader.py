@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import grain
@@ -67,7 +67,11 @@ class PatchSource:
 
     def head(self, count: int) -> Batch:
         """The first `count` patches of the plan as one batch."""
-        items = [self[index] for index in range(min(count, len(self)))]
+        return self.take(np.arange(min(count, len(self))))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Some patches as one batch."""
+        items = [self[int(index)] for index in indices]
         return Batch(**{key: np.stack([item[key] for item in items]) for key in ("ir", "vis", "index")})  # type: ignore[typeddict-item]
 
 
@@ -82,12 +86,26 @@ def steps_per_epoch(patches: int, batch_size: int) -> int:
     return -(-patches // batch_size)
 
 
-def batches(source: PatchSource, batch_size: int, seed: int) -> grain.DatasetIterator:
+def batches(
+    source: PatchSource, batch_size: int, seed: int, rows: Callable[[int], slice] = slice
+) -> grain.DatasetIterator:
     """Endless batches, each epoch in an order of its own, drawn from `seed` alone; the last, smaller batch is kept.
 
     The iterator prefetches in threads; `get_state()` gives its position as a small JSON-able dict, and `set_state()`
     continues from there exactly.
+
+    Args:
+        source: the patches.
+        batch_size: of all batches but the last of an epoch.
+        seed: draws the order.
+        rows: which rows of a batch of that length are loaded; `index` is that of all rows nevertheless. All of them,
+            unless other processes load the others: order and position are those of the whole batches.
     """
-    data = grain.MapDataset.source(source).shuffle(seed=seed).batch(batch_size).repeat()
+
+    def load(indices: np.ndarray) -> Batch:
+        loaded = source.take(indices[rows(len(indices))])
+        return {**loaded, "index": indices.astype(np.int32)}  # type: ignore[typeddict-item]
+
+    data = grain.MapDataset.range(len(source)).shuffle(seed=seed).batch(batch_size).map(load).repeat()
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
     return iter(data.to_iter_dataset(options))

@@ -18,7 +18,7 @@ from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.pictures import OutputType, Picture, open_sources
 from rpfnet_jax.inference.tiling import TiledFuser
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, StageFeatures, fold
-from rpfnet_jax.weights import FusionDefaults, Weights, load_weights, shipped_names
+from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
 
 LARGEST_BATCH = 16
 
@@ -182,4 +182,4 @@ def load(path: str | os.PathLike[str] | None = None, norm: NormMode | None = Non
         FileNotFoundError: there is no such file.
         WeightsError: the file is not usable.
     """
-    return Fuser(load_weights(shipped_names()[0] if path is None else path), norm, adapt)
+    return Fuser(load_weights(path), norm, adapt)

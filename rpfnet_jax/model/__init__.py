@@ -1,6 +1,7 @@
 """The network: `RPFNet`, its auxiliary decoder and the configuration of its two readings."""
 
 from rpfnet_jax.model.config import ModelConfig, Reading
+from rpfnet_jax.model.execution import Execution, Precision
 from rpfnet_jax.model.folding import fold
 from rpfnet_jax.model.layers import NormMode, StageNorm, Statistics
 from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures, init_variables, variable_shapes
@@ -8,8 +9,10 @@ from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFe
 __all__ = [
     "MIN_SIDE",
     "AuxiliaryDecoder",
+    "Execution",
     "ModelConfig",
     "NormMode",
+    "Precision",
     "RPFNet",
     "Reading",
     "StageFeatures",

@@ -8,10 +8,13 @@ the same without; GPU and TPU keep XLA's own.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
+
+from rpfnet_jax.model.execution import Precision
 
 # Pixels that go into one matrix product of a kernel's gradient: the larger the faster, but every core wants its share
 # of an image.
@@ -20,11 +23,21 @@ _PIXELS = 8192
 _NARROW = 2
 
 
-def conv2d(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1) -> Float[Array, "b h w d"]:
+def conv2d(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1, precision: Precision = "float32"
+) -> Float[Array, "b h w d"]:
     """Cross-correlation with stride 1 and zero padding that keeps the size; k odd.
 
     Differentiable in reverse mode (`jax.grad`, `jax.vjp`).
+
+    Args:
+        x: float32.
+        kernel: float32.
+        dilation: distance of its taps.
+        precision: `bfloat16` rounds what is multiplied, in the gradient as well; see `Execution`.
     """
+    if precision == "bfloat16":
+        return _rounded_conv2d(x, kernel, dilation)
     return _conv2d(x, kernel, dilation)
 
 
@@ -53,11 +66,58 @@ def _backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Arr
 _conv2d.defvjp(_forward, _backward)
 
 
-def _xla_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Array:
     if kernel.shape[0] == 1:
-        return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0])
+        return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], preferred_element_type=out)
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (1, 1),
+        "SAME",
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=out,
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rounded_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+    return _bfloat16_conv2d(_round(x), _round(kernel), dilation)
+
+
+def _rounded_forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
+    x, kernel = _round(x), _round(kernel)
+    return _bfloat16_conv2d(x, kernel, dilation), (x, kernel)
+
+
+def _rounded_backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dy = _round(dy)
+    # Each tap's way back.
+    dx = _bfloat16_conv2d(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), dilation)
+
+    def xla(x: Array, dy: Array) -> Array:
+        (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)
+        return dkernel.astype(jnp.float32)
+
+    own = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
+    return dx, jax.lax.platform_dependent(x, dy, cpu=own, default=xla)
+
+
+_rounded_conv2d.defvjp(_rounded_forward, _rounded_backward)
+
+
+def _round(x: Array) -> Array:
+    return x.astype(jnp.bfloat16)
+
+
+def _bfloat16_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+    """bfloat16 to float32. cuDNN, which sums in float32 too, is asked for the types that it is known to take."""
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cuda=lambda x, kernel: _xla_conv2d(x, kernel, dilation).astype(jnp.float32),
+        default=lambda x, kernel: _xla_conv2d(x, kernel, dilation, jnp.float32),
     )
 
 
@@ -91,7 +151,7 @@ def _mix_each(x: Array, weights: Array) -> Array:
 
 def kernel_gradient(
     x: Float[Array, "b h w c"], dy: Float[Array, "b h w d"], size: int, dilation: int
-) -> Float[Array, "k k c d"]:
+) -> Float32[Array, "k k c d"]:
     """Gradient of `conv2d` with respect to its kernel, as one batched matrix product.
 
     dk[i, j] = sum over h, w of x[h + i*r, w + j*r] * dy[h, w] = sum over h', w of x[h', w + j*r] * dy[h' - i*r, w]: the
@@ -107,8 +167,8 @@ def kernel_gradient(
         # Nothing is laid side by side, and images are multiplied as they lie in memory: as one axis, since XLA
         # transposes where two are summed over.
         x, dy = (image.reshape(len(image), -1, image.shape[-1]) for image in (x, dy))
-        return jnp.einsum("bpc,bpd->bcd", x, dy).sum(0)[None, None]
-    start = jnp.zeros((size * x.shape[-1], size * dy.shape[-1]), x.dtype)
+        return jnp.einsum("bpc,bpd->bcd", x, dy, preferred_element_type=jnp.float32).sum(0)[None, None]
+    start = jnp.zeros((size * x.shape[-1], size * dy.shape[-1]), jnp.float32)
     # One image at a time: what is laid side by side stays in cache and takes the memory of one image.
     products, _ = jax.lax.scan(
         lambda total, image: (total + _shifted_product(*image, size, dilation), None), start, (x, dy)
@@ -116,7 +176,9 @@ def kernel_gradient(
     return products.reshape(size, x.shape[-1], size, dy.shape[-1]).transpose(2, 0, 1, 3)
 
 
-def _shifted_product(x: Float[Array, "h w c"], dy: Float[Array, "h w d"], size: int, dilation: int) -> Float[Array, "n m"]:
+def _shifted_product(
+    x: Float[Array, "h w c"], dy: Float[Array, "h w d"], size: int, dilation: int
+) -> Float[Array, "n m"]:
     """The product of one image; n = k*C, m = k*D."""
     height, width, channels, features = *x.shape, dy.shape[-1]
     reach = (size - 1) * dilation
@@ -129,4 +191,4 @@ def _shifted_product(x: Float[Array, "h w c"], dy: Float[Array, "h w d"], size: 
     shifted = jnp.concatenate([dy[reach - i * dilation :][: rows + spare] for i in range(size)], -1)
     columns = columns.reshape(pieces, -1, size * channels)
     shifted = shifted.reshape(pieces, -1, size * features)
-    return jnp.einsum("npc,npd->ncd", columns, shifted).sum(0)
+    return jnp.einsum("npc,npd->ncd", columns, shifted, preferred_element_type=jnp.float32).sum(0)

@@ -13,6 +13,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model.convolution import conv2d, mix_channels
+from rpfnet_jax.model.execution import Execution, Precision
 
 NormMode = Literal["batch", "image", "running", "adaptive", "folded", "none"]
 Activation = Callable[[Array], Array]
@@ -24,7 +25,7 @@ EPSILON = 1e-5
 
 @struct.dataclass
 class Statistics:
-    """Where the norm layers take mean and variance from during one pass through the network.
+    """Where the norm layers take mean and variance from during one pass through the network, and how it is computed.
 
     One value travels through all modules instead of a flag per choice.
 
@@ -37,14 +38,13 @@ class Statistics:
             computes in every mode.
         adapt: the a of `adaptive`, in [0, 1]; may be traced.
         stage: index of the stage being computed; picks the row of the running statistics.
-        axis: the mesh axis that the batch is spread over, inside `jax.shard_map`; `batch` statistics are then those of
-            all its devices. None: all of the batch is here.
+        execution: where the batch is, and what the convolutions multiply.
     """
 
     mode: NormMode = struct.field(pytree_node=False, default="image")
     adapt: float | Float[Array, ""] = 0.1
     stage: int = struct.field(pytree_node=False, default=0)
-    axis: str | None = struct.field(pytree_node=False, default=None)
+    execution: Execution = struct.field(pytree_node=False, default=Execution())
 
     def at(self, stage: int) -> Statistics:
         """The same choice for another stage."""
@@ -99,12 +99,13 @@ class Conv(nn.Module):
     init: Callable[[int], nn.initializers.Initializer] = torch_uniform
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b _ _ _"]) -> Float[Array, "b _ _ _"]:
+    def __call__(self, x: Float[Array, "b _ _ _"], precision: Precision = "float32") -> Float[Array, "b _ _ _"]:
+        """Channels in the middle are those of spectra, which are float32 whatever `precision` says."""
         channels = x.shape[self.channel_axis]
         init = self.init(self.kernel * self.kernel * channels)
         kernel = self.param("kernel", init, (self.kernel, self.kernel, channels, self.features))
         if self.channel_axis == -1:
-            y = conv2d(x, kernel, self.dilation)
+            y = conv2d(x, kernel, self.dilation, precision)
         else:
             # Refused by the assignment when the kernel is not 1x1.
             ((weights,),) = kernel
@@ -154,7 +155,7 @@ class StageNorm(nn.Module):
             mean, var = self._along(stored_mean.value[row]), self._along(stored_var.value[row])
         else:
             axes = (0, *self.pixel_axes) if statistics.mode == "batch" else self.pixel_axes
-            spread = statistics.axis if statistics.mode == "batch" else None
+            spread = statistics.execution.axis if statistics.mode == "batch" else None
             mean = _mean(x, axes, spread)
             var = _mean(jnp.square(x - mean), axes, spread)
             if statistics.mode == "batch" and self.is_mutable_collection("batch_stats") and not self.is_initializing():
@@ -204,7 +205,8 @@ class ConvBlock(nn.Module):
         idle = statistics.mode == "image" and not self.is_initializing()
         use_bias = (self.use_bias or folded) and not idle
         init = he_uniform if statistics.mode == "none" else torch_uniform
-        x = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, init, name="conv")(x)
+        conv = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, init, name="conv")
+        x = conv(x, statistics.execution.precision)
         if statistics.mode not in ("folded", "none"):
             x = StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics)
         return self.activation(x)
@@ -235,4 +237,4 @@ class SpatialAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
         reduced = ConvBlock(x.shape[-1] // 2, kernel=1, rows=self.rows, name="reduce")(x, statistics)
-        return x * jax.nn.sigmoid(Conv(1, kernel=7, name="map")(reduced))
+        return x * jax.nn.sigmoid(Conv(1, kernel=7, name="map")(reduced, statistics.execution.precision))

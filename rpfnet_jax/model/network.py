@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.cpm import CPM
+from rpfnet_jax.model.execution import Execution
 from rpfnet_jax.model.fdfm import FDFM
 from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm, torch_uniform
 from rpfnet_jax.model.rpm import RPM
@@ -77,7 +78,7 @@ class Reconstruction(nn.Module):
         """
         x = ConvBlock(self.channels, name="block_0")(features, statistics)
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
-        logits = Conv(1, init=torch_uniform if base is None else _zeros, name="out")(x)
+        logits = Conv(1, init=torch_uniform if base is None else _zeros, name="out")(x, statistics.execution.precision)
         return jax.nn.sigmoid(logits if base is None else base + logits)
 
 
@@ -96,11 +97,11 @@ class RPFNet(nn.Module):
 
     Attributes:
         config: the network's shape; see `ModelConfig`.
-        axis: mesh axis of the batch; see `Statistics`.
+        execution: how it is computed; training's business.
     """
 
     config: ModelConfig = ModelConfig()
-    axis: str | None = None
+    execution: Execution = Execution()
 
     @nn.compact
     def __call__(
@@ -134,7 +135,7 @@ class RPFNet(nn.Module):
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         config = self.config
-        statistics = Statistics("none" if config.norm == "none" else norm, adapt, axis=self.axis)
+        statistics = Statistics("none" if config.norm == "none" else norm, adapt, execution=self.execution)
         residual = None
         if config.residual_prior:
             residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
@@ -143,9 +144,10 @@ class RPFNet(nn.Module):
 
         # Unrolled on purpose: a convolution's gradient inside lax.scan is about 40 times slower on CPU.
         maps = []
-        stage = Stage(config, name="stage") if config.share_stages else None
+        make_stage = nn.remat(Stage) if self.execution.remat else Stage
+        stage = make_stage(config, name="stage") if config.share_stages else None
         for index in range(config.stages):
-            block = stage or Stage(config, name=f"stage_{index}")
+            block = stage or make_stage(config, name=f"stage_{index}")
             maps.append(block(residual, fusion, statistics.at(index)))
             residual, fusion = maps[-1].residual, maps[-1].fusion
 
@@ -158,16 +160,16 @@ class RPFNet(nn.Module):
 class AuxiliaryDecoder(nn.Module):
     """Decodes the last residual features into M', the map that the saliency structure loss constrains (Eq. 5-7).
 
-    Used in training only; not part of the fusion network's parameters. `axis` as in `RPFNet`.
+    Used in training only; not part of the fusion network's parameters. `execution` as in `RPFNet`.
     """
 
     config: ModelConfig = ModelConfig()
-    axis: str | None = None
+    execution: Execution = Execution()
 
     @nn.compact
     def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
         """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        statistics = Statistics("none" if self.config.norm == "none" else norm, axis=self.axis)
+        statistics = Statistics("none" if self.config.norm == "none" else norm, execution=self.execution)
         return Reconstruction(self.config.channels, name="head")(residual, statistics)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.convolution import conv2d
+from rpfnet_jax.model.execution import Precision
 from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, SpatialAttention, Statistics, torch_uniform
 
 DILATIONS = (1, 3, 5)
@@ -22,12 +23,14 @@ class Merge(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, maps: Sequence[Float[Array, "b h w c"]]) -> Float[Array, "b h w d"]:
+    def __call__(
+        self, maps: Sequence[Float[Array, "b h w c"]], precision: Precision = "float32"
+    ) -> Float[Array, "b h w d"]:
         channels = sum(x.shape[-1] for x in maps)
         init = torch_uniform(channels)
         kernel = self.param("kernel", init, (1, 1, channels, self.features))
         parts = jnp.split(kernel, len(maps), axis=2)
-        products = [conv2d(x, part) for x, part in zip(maps, parts, strict=True)]
+        products = [conv2d(x, part, precision=precision) for x, part in zip(maps, parts, strict=True)]
         return functools.reduce(jnp.add, products) + self.param("bias", init, (self.features,))
 
 
@@ -54,4 +57,4 @@ class RPM(nn.Module):
         ]
         if self.config.merge == "sum":
             return contexts[0] + contexts[1] + contexts[2]
-        return Merge(channels, name="merge")(contexts)
+        return Merge(channels, name="merge")(contexts, statistics.execution.precision)

@@ -2,6 +2,7 @@
 
 from rpfnet_jax.training.calibration import calibrate
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
+from rpfnet_jax.training.compute import Compute
 from rpfnet_jax.training.darkening import DarkeningConfig
 from rpfnet_jax.training.devices import Devices
 from rpfnet_jax.training.loop import TrainingPlan, TrainingResult, train
@@ -14,6 +15,7 @@ from rpfnet_jax.training.step_config import GuardConfig, StepConfig
 __all__ = [
     "CheckpointError",
     "Checkpoints",
+    "Compute",
     "DarkeningConfig",
     "Devices",
     "DivergedError",

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,10 +19,13 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from rpfnet_jax.training.state import TrainState
+from rpfnet_jax.weights import digest_variables
 
 FORMAT_VERSION = 2
 # Format 1 had no checksum.
 _READABLE = (1, FORMAT_VERSION)
+# Of several processes only one has checkpoints: `SharedCheckpoints`.
+_MAIN_ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 
 
 class CheckpointError(RuntimeError):
@@ -57,11 +60,15 @@ class Checkpoints:
         self._monitor = monitor
         self._directory = Path(directory).absolute()
         self._damaged: list[int] = []
+        self._manager: Any = None
         # Orbax reads them all as soon as it opens a folder.
         for path in self._directory.glob("[0-9]*/metrics/metrics"):
             if not _holds_numbers(path):
                 self._bury(int(path.parents[1].name), f"{path} is damaged")
 
+        alone = _MAIN_ALONE if jax.process_count() > 1 else ocp.options.MultiprocessingOptions()
+        # Orbax makes it only where it knows of no processes that stay away.
+        self._directory.mkdir(parents=True, exist_ok=True)
         best = BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -70,6 +77,8 @@ class Checkpoints:
                 preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
                 best_fn=self._score,
                 enable_async_checkpointing=False,
+                multiprocessing_options=alone,
+                create=False,
             ),
         )
 
@@ -109,7 +118,8 @@ class Checkpoints:
         header = {"format_version": FORMAT_VERSION, "config": self._config, "data": dict(data)}
         # The devices of this run need not be there when it is continued.
         values = jax.device_get(state)
-        header["sha256"] = {"header": _digest_header(header), "state": _digest_state(values)}
+        digests = {"state": _digest_state(values), "fusion": digest_variables(values.variables())}
+        header["sha256"] = {"header": _digest_header(header), **digests}
         items = ocp.args.Composite(state=ocp.args.StandardSave(values), header=ocp.args.JsonSave(header))
         latest = self.latest_step
         try:
@@ -135,10 +145,28 @@ class Checkpoints:
                 return self.restore(template, step)
             except DamagedError as error:
                 self._bury(step, str(error))
-                self._manager.reload()
         if self._damaged:
             raise CheckpointError(f"all checkpoints of this run are damaged, see {self._grave}. Use a new --workdir.")
         return None
+
+    def restore_best(self, template: TrainState) -> Restored | None:
+        """The readable checkpoint with the highest monitored metric; None where none was validated.
+
+        Damaged ones are moved as `restore_latest` does, with a warning that says what is best without them.
+
+        Raises:
+            CheckpointError: as `restore`.
+        """
+        while (step := self.best_step) is not None:
+            try:
+                return self.restore(template, step)
+            except DamagedError as error:
+                self._bury(step, f"the best checkpoint can't be used: {error}", self._name_best)
+        return None
+
+    def _name_best(self) -> str:
+        left = self.best_step
+        return "no other was validated: the last step is taken" if left is None else f"that of step {left} is taken"
 
     def restore(self, template: TrainState, step: int) -> Restored:
         """Reads the checkpoint of a step.
@@ -188,14 +216,17 @@ class Checkpoints:
     def _grave(self) -> Path:
         return self._directory.with_name(f"{self._directory.name}-damaged")
 
-    def _bury(self, step: int, reason: str) -> None:
+    def _bury(self, step: int, reason: str, instead: Callable[[], str] = lambda: "going on with an older one") -> None:
+        """Moves a damaged checkpoint away and warns; `instead` is asked afterwards what takes its place."""
         self._damaged.append(step)
         self._grave.mkdir(exist_ok=True)
         target = self._grave / str(step)
         if target.exists():
             shutil.rmtree(target)
         shutil.move(self._directory / str(step), target)
-        warnings.warn(f"{reason}; going on with an older checkpoint. What is left of this one: {target}", stacklevel=3)
+        if self._manager is not None:
+            self._manager.reload()
+        warnings.warn(f"{reason}; {instead()}. What is left of this one: {target}", stacklevel=3)
 
 
 def _digest_header(header: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,7 @@ def read_scalars(workdir: str | Path) -> dict[str, list[tuple[int, float]]]:
     """
     folder = Path(workdir) / "tensorboard"
     scalars: dict[str, dict[int, float]] = {}
-    # The names begin with the time.
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(_files(folder), key=_order):
         for event in _events(path):
             if event.session_log.status == SessionLog.START:
                 # A resumed run: what was noted from this step on was not saved.
@@ -43,6 +43,21 @@ def read_scalars(workdir: str | Path) -> dict[str, list[tuple[int, float]]]:
     if not found:
         raise ValueError(f"{folder}: no scalars of a training; give the workdir of train.py")
     return found
+
+
+def next_suffix(folder: Path) -> str:
+    """End of the name of a run's next file. The names begin with the time, and clocks are set back."""
+    return f".run{len(_files(folder)):04d}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob("events.out.tfevents.*"))
+
+
+def _order(path: Path) -> tuple[int, str]:
+    """The order in which files were begun; those without our suffix are older."""
+    numbered = re.search(r"\.run(\d+)$", path.name)
+    return (int(numbered[1]) if numbered else -1, path.name)
 
 
 def _events(path: Path) -> Iterator[Event]:

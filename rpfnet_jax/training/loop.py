@@ -14,12 +14,15 @@ import numpy as np
 from rpfnet_jax.data.loader import PatchSource, batches
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
-from rpfnet_jax.training.devices import Devices, make_mesh, replicate
+from rpfnet_jax.training.checkpoint import CheckpointError
+from rpfnet_jax.training.compute import Compute
+from rpfnet_jax.training.devices import Devices, local_rows, make_mesh, replicate, spread
 from rpfnet_jax.training.interrupt import Interrupt
 from rpfnet_jax.training.monitor import Monitor
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
 from rpfnet_jax.training.panels import make_panels
+from rpfnet_jax.training.processes import Consensus, anywhere, is_main, together
+from rpfnet_jax.training.shared_checkpoints import SharedCheckpoints
 from rpfnet_jax.training.state import TrainState, create_state, make_networks
 from rpfnet_jax.training.step import make_train_step
 from rpfnet_jax.training.step_config import StepConfig
@@ -45,7 +48,8 @@ class TrainingPlan:
         validate_every: steps between validations; 0: only at the end.
         checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
-        devices: how many share each batch; "auto": as many of those that there are as divide `batch_size`.
+        devices: how many, of all processes, share each microbatch; "auto": as many as divide it.
+        compute: how an update is computed, but for the devices.
         step: what an update does besides descending the gradient.
     """
 
@@ -61,12 +65,14 @@ class TrainingPlan:
     checkpoint_every: int
     monitor: str
     devices: Devices = 1
+    compute: Compute = Compute()
     step: StepConfig = StepConfig()
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self.compute.microbatch(self.batch_size)
         for name in ("panels_every", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -110,29 +116,34 @@ def train(
     """
     networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
-    mesh = make_mesh(plan.devices, plan.batch_size)
-    train_step = make_train_step(networks, plan.losses, optimizer, mesh, plan.step)
+    mesh = make_mesh(plan.devices, plan.compute.microbatch(plan.batch_size))
+    compute = dataclasses.replace(plan.compute, mesh=mesh)
+    train_step = make_train_step(networks, plan.losses, optimizer, compute, plan.step)
     panels = make_panels(networks, plan.losses)
     panel_batch = source.head(PANEL_PATCHES)
 
-    state = replicate(create_state(networks, optimizer, plan.seed, plan.step.average > 0), mesh)
-    iterator = batches(source, plan.batch_size, plan.seed)
-    with Checkpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
+    state = create_state(networks, optimizer, plan.seed, plan.step.average > 0)
+    iterator = batches(source, plan.batch_size, plan.seed, lambda length: local_rows(length, mesh))
+    consensus = Consensus()
+    with SharedCheckpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
         restored = checkpoints.restore_latest(state)
         if restored is not None:
             state = restored.state
             iterator.set_state(restored.data)
         step = int(state.step)
+        state = replicate(state, mesh)
         if step > plan.total_steps:
             raise CheckpointError(f"{workdir} is at step {step}, past the {plan.total_steps} asked for")
 
-        with Monitor(workdir, step, plan.total_steps, plan.step.guard.patience) as monitor:
+        with Monitor(workdir, step, plan.total_steps, plan.step.guard.patience, silent=not is_main()) as monitor:
             if step:
                 monitor.say(f"resuming {workdir} at step {step}")
             begun, validated = time.perf_counter(), 0.0
-            while step < plan.total_steps and not interrupt.requested:
+            stopping = anywhere(interrupt.requested)
+            while step < plan.total_steps and not stopping:
                 batch = next(iterator)
-                state, terms = train_step(state, batch["ir"], batch["vis"])
+                sides = (spread(batch[side], len(batch["index"]), mesh) for side in ("ir", "vis"))
+                state, terms = train_step(state, *sides)
                 step += 1
                 monitor.record(step, terms, source.names(batch["index"]))
 
@@ -143,30 +154,37 @@ def train(
                 saving = validating or due(plan.checkpoint_every)
                 # Before saving as well: a run that gives up keeps its checkpoints from before.
                 if due(plan.log_every) or saving:
-                    monitor.flush()
-                if due(plan.panels_every):
-                    picture = panels(state, panel_batch["ir"], panel_batch["vis"])
+                    with together("monitoring"):
+                        monitor.flush()
+                if due(plan.panels_every) and is_main():
+                    picture = panels(jax.device_get(state), panel_batch["ir"], panel_batch["vis"])
                     monitor.image(step, "train/ir_vis_fused_map_weight", np.asarray(picture))
                 metrics = None
                 if validating:
                     paused = time.perf_counter()
                     try:
-                        metrics = dict(validate(jax.device_get(state.variables())))
+                        with together("validation"):
+                            if is_main():
+                                metrics = dict(validate(jax.device_get(state.variables())))
                     except BaseException:
                         # The steps are good; only looking at them failed.
                         checkpoints.save(state, iterator.get_state())
                         raise
                     validated += time.perf_counter() - paused
+                if metrics is not None:
                     monitor.scalars(step, {f"validation/{name}": value for name, value in metrics.items()})
                     monitor.say(f"step {step}: {plan.monitor} {metrics[plan.monitor]:.4f}")
                 if saving:
                     checkpoints.save(state, iterator.get_state(), metrics)
-            if interrupt.requested:
-                monitor.flush()
+                stopping = consensus(interrupt.requested)
+            stopping = stopping or anywhere(interrupt.requested)
+            if stopping:
+                with together("monitoring"):
+                    monitor.flush()
                 checkpoints.save(state, iterator.get_state())
             seconds = time.perf_counter() - begun - validated
 
-        best_step = checkpoints.best_step
-        best = state if best_step in (None, step) else checkpoints.restore(state, best_step).state
-        finished = step == plan.total_steps and not interrupt.requested
+        restored = None if checkpoints.best_step == step else checkpoints.restore_best(state)
+        best = state if restored is None else restored.state
+        finished = step == plan.total_steps and not stopping
         return TrainingResult(jax.device_get(state), jax.device_get(best.variables()), finished, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from rpfnet_jax.training.history import next_suffix
 from rpfnet_jax.training.step import Terms
 
 
@@ -29,12 +31,19 @@ class Monitor:
         first_step: steps already made (0 for a new run).
         total_steps: length of the run.
         patience: how many updates in a row may be skipped before that is an error.
+        silent: show and write nothing: another process of the same run does.
     """
 
-    def __init__(self, workdir: Path, first_step: int, total_steps: int, patience: int):
+    def __init__(self, workdir: Path, first_step: int, total_steps: int, patience: int, silent: bool = False):
+        self._silent = silent
         self._patience = patience
         self._skipped = self._in_a_row = 0
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._writer = SummaryWriter(
+            str(workdir / "tensorboard"),
+            purge_step=first_step + 1,
+            write_to_disk=not silent,
+            filename_suffix=next_suffix(workdir / "tensorboard"),
+        )
         self._bar = tqdm(
             total=total_steps,
             initial=first_step,
@@ -42,10 +51,14 @@ class Monitor:
             dynamic_ncols=True,
             # A log file wants a line now and then, not ten redraws a second.
             mininterval=0.1 if sys.stderr.isatty() else 10.0,
+            disable=silent,
         )
+        # By itself it asks the wall clock, and would stand still for as long as that is set back.
+        self._bar._time = time.monotonic
+        self._bar.start_t = self._bar.last_print_t = time.monotonic()
         self._pending: list[tuple[int, Terms, Sequence[str]]] = []
         self._images = 0
-        self._last_time = self._bar.format_dict["elapsed"]
+        self._last_time = time.monotonic()
 
     def __enter__(self) -> Monitor:
         return self
@@ -77,12 +90,14 @@ class Monitor:
             self._in_a_row = 0
             self.scalars(step, {f"train/{name}": float(value) for name, value in terms.items()})
         if fetched:
-            elapsed = self._bar.format_dict["elapsed"]
-            rate = self._images / max(elapsed - self._last_time, 1e-9)
-            self._images, self._last_time = 0, elapsed
+            now = time.monotonic()
+            rate = self._images / max(now - self._last_time, 1e-9)
+            self._images, self._last_time = 0, now
             self.scalars(pending[-1][0], {"train/images_per_second": rate})
             shown = {name: f"{float(fetched[-1][name]):.4f}" for name in fetched[-1]}
             self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)
+            # The writer's own time to write is by the wall clock.
+            self._writer.flush()
 
     def _note_skipped(self, step: int, terms: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
         bad = [name for name, value in terms.items() if not np.isfinite(value)]
@@ -111,4 +126,5 @@ class Monitor:
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
-        tqdm.write(line, file=sys.stderr)
+        if not self._silent:
+            tqdm.write(line, file=sys.stderr)

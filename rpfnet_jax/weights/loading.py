@@ -19,19 +19,21 @@ from rpfnet_jax.weights.torch_names import from_torch
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
-def load_weights(path: str | os.PathLike[str]) -> Weights:
+def load_weights(path: str | os.PathLike[str] | None = None) -> Weights:
     """Reads our own weights or the authors'. Nothing in the file is executed, and torch is not needed.
 
     Args:
-        path: a name of `shipped_names` (a file or folder of that name is `./NAME`); what `save_weights` wrote; the
-            workdir of a training run (its newest checkpoint is read); or the authors' network as `torch.save` writes
-            it (the module or its state dict) or as a safetensors file under torch's names. Of these only the module
-            says how often the block is iterated; the others are taken for the released network's 3.
+        path: a name of `shipped_names` (None: the first; a file or folder of that name is `./NAME`); what
+            `save_weights` wrote; the workdir of a training run (its newest checkpoint is read); or the authors' network
+            as `torch.save` writes it (the module or its state dict) or as a safetensors file under torch's names. Of
+            these only the module says how often the block is iterated; the others are taken for the released network's
+            3.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: none of these, damaged, or not fitting the network: tensors are named.
     """
+    path = shipped_names()[0] if path is None else path
     path = shipped_file(os.fspath(path)) if os.fspath(path) in shipped_names() else Path(path).expanduser()
     if path.is_dir():
         return read_run(path)

@@ -605,7 +605,7 @@ def test_control_c_is_no_traceback(fuse, scenes, monkeypatch, tmp_path):
     def interrupt(path, picture):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rpfnet_jax.cli.fuse.write_picture", interrupt)
+    monkeypatch.setattr("rpfnet_jax.inference.files.write_picture", interrupt)
     assert fuse()[::2] == (130, "interrupted\n")
     assert files(tmp_path / "out") == []
 

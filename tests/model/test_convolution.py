@@ -42,3 +42,24 @@ def test_other_backends_keep_xlas_own_gradient():
         for platform in ("cpu", "cuda")
     )
     assert cuda > cpu
+
+
+@pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 1), (3, 5), (7, 1)])
+def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(size, dilation):
+    """Values and both gradients are those of float32 on rounded operands."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, 17, 19, 4))
+    kernel = jax.random.normal(keys[1], (size, size, 4, 6))
+    dy = jax.random.normal(keys[2], (2, 17, 19, 6))
+
+    def rounded(array):
+        return array.astype(jnp.bfloat16).astype(jnp.float32)
+
+    ours, pull = jax.vjp(lambda *a: conv2d(*a, dilation, "bfloat16"), x, kernel)
+    expected, their_pull = jax.vjp(lambda *a: conv2d(*a, dilation), rounded(x), rounded(kernel))
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    assert float(jnp.abs(ours - conv2d(x, kernel, dilation)).max()) > 1e-3
+    for grad, theirs in zip(pull(dy), their_pull(rounded(dy)), strict=True):
+        assert grad.dtype == jnp.float32
+        np.testing.assert_allclose(grad, theirs, atol=2e-5 * float(jnp.abs(theirs).max()))

@@ -1,5 +1,6 @@
 """The whole network: parameter counts, sizes, laws of the norm modes, features."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet, init_variables
+from rpfnet_jax.model import AuxiliaryDecoder, Execution, ModelConfig, RPFNet, init_variables, spectral
 
 SMALL = ModelConfig(channels=8, stages=2)
 
@@ -176,3 +177,20 @@ def test_unknown_reading_and_field_are_refused():
         ModelConfig.preset("other")
     with pytest.raises(TypeError, match="depth"):
         ModelConfig.preset("paper", depth=3)
+
+
+@pytest.mark.parametrize("norm", ["batch", "image", "running", "adaptive"])
+def test_execution_changes_neither_parameters_nor_types(network, norm, monkeypatch):
+    """remat not even values; bfloat16 keeps everything that goes into spectra, and comes out, float32."""
+    model, variables = network
+    ir, vis = jax.random.uniform(jax.random.key(3), (2, 1, 20, 18, 1))
+    seen = []
+    rfft2 = spectral.rfft2
+    monkeypatch.setattr(spectral, "rfft2", lambda x: [seen.append(x.dtype), rfft2(x)][1])
+    plain = model.apply(variables, ir, vis, norm=norm, mutable=["batch_stats"])
+    for execution, tolerance in ((Execution(remat=True), 1e-6), (Execution(precision="bfloat16"), 0.05)):
+        other = model.clone(execution=execution)
+        chex.assert_trees_all_equal_shapes_and_dtypes(init_variables(other, jax.random.key(1), ir, vis), variables)
+        result = other.apply(variables, ir, vis, norm=norm, mutable=["batch_stats"])
+        chex.assert_trees_all_close(result, plain, atol=tolerance)
+    assert set(seen) == {jnp.dtype("float32")}

@@ -1,5 +1,6 @@
 """Run by test_data_parallel.py in a process with 8 CPU devices: three steps on one device and on all of them.
 
+Arguments: the reading, and in how many microbatches a batch is computed; from 2 on the mesh uses remat as well.
 Prints a JSON object: the largest differences of parameters, statistics and terms, and the collectives in the program.
 """
 
@@ -14,11 +15,11 @@ from flax.traverse_util import flatten_dict
 
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.training import OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
+from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
 from rpfnet_jax.training.devices import make_mesh, replicate
 
-# Two batches that 8 devices divide, and a smaller last one that they don't.
-BATCHES = (8, 8, 3)
+# Two batches of which 8 devices divide each microbatch, and a smaller last one of which they don't.
+FULL, LAST = 8, 3
 
 
 def largest(first, second):
@@ -33,21 +34,23 @@ def with_gradient(params):
     return {name: value for name, value in flat.items() if name not in idle}
 
 
-def main(reading: str) -> None:
+def main(reading: str, accumulate: int = 1) -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_default_matmul_precision", "highest")
     networks = make_networks(ModelConfig.preset(reading, channels=4, stages=2))
     losses = LossConfig.preset(reading)
+    sizes = (FULL * accumulate, FULL * accumulate, LAST)
     generator = np.random.default_rng(0)
     # Smooth pictures of different brightness: the statistics of a share are far from those of the batch.
-    shades = generator.uniform(0.2, 1.0, (2, sum(BATCHES), 1, 1, 1))
-    pictures = np.uint8(255 * shades * generator.uniform(0, 1, (2, sum(BATCHES), 24, 24, 1)))
+    shades = generator.uniform(0.2, 1.0, (2, sum(sizes), 1, 1, 1))
+    pictures = np.uint8(255 * shades * generator.uniform(0, 1, (2, sum(sizes), 24, 24, 1)))
 
     def run(optimizer, mesh):
-        step = make_train_step(networks, losses, optimizer, mesh)
+        compute = Compute(mesh, accumulate, remat=mesh is not None and accumulate > 1)
+        step = make_train_step(networks, losses, optimizer, compute)
         state, log, begin = replicate(create_state(networks, optimizer, seed=0), mesh), [], 0
-        program = step.lower(state, *pictures[:, :8]).compile().as_text()
-        for size in BATCHES:
+        program = step.lower(state, *pictures[:, : sizes[0]]).compile().as_text()
+        for size in sizes:
             state, terms = step(state, *pictures[:, begin : begin + size])
             log.append(jax.device_get(terms))
             begin += size
@@ -71,4 +74,4 @@ def main(reading: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -22,9 +22,9 @@ def run(*arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
-def test_steps_on_eight_devices_equal_those_on_one(reading):
-    report = json.loads(run(ROOT / "tests/training/data_parallel_worker.py", reading).splitlines()[-1])
+@pytest.mark.parametrize(("reading", "accumulate"), [("paper", 1), ("released", 1), ("released", 2)])
+def test_steps_on_eight_devices_equal_those_on_one(reading, accumulate):
+    report = json.loads(run(ROOT / "tests/training/data_parallel_worker.py", reading, accumulate).splitlines()[-1])
     assert report["moved"] > 1e-3
     for name in ("params", "batch_stats", "terms", "adam"):
         assert report[name] < 1e-5, report
@@ -73,5 +73,5 @@ def test_impossible_numbers_of_devices_are_refused(devices, message, as_users_ru
 
 def test_a_number_that_does_not_divide_the_batch_is_refused(monkeypatch):
     monkeypatch.setattr("jax.local_device_count", lambda: 4)
-    with pytest.raises(ValueError, match=r"mesh\.data is 4, which does not divide the batch_size of 6"):
+    with pytest.raises(ValueError, match=r"mesh\.data is 4, which does not divide the 6 patches"):
         make_mesh(4, 6)

@@ -32,6 +32,14 @@ def test_steps_that_were_made_again_count_once(tmp_path, one_after_the_other):
     assert read_scalars(tmp_path) == {"train/total": [(1, 1.0), (2, 2.0), (3, 30.0)]}
 
 
+def test_files_are_read_in_the_order_they_were_begun_whatever_the_clock_says(tmp_path, monkeypatch):
+    times = iter(range(2_000_000_000, 1_000_000_000, -1_000))
+    monkeypatch.setattr("tensorboardX.event_file_writer.time.time", lambda: next(times))
+    write(tmp_path, 0, {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0})
+    write(tmp_path, 2, {3: 30.0})
+    assert read_scalars(tmp_path) == {"train/total": [(1, 1.0), (2, 2.0), (3, 30.0)]}
+
+
 def test_a_record_that_was_cut_off_is_left_out(tmp_path):
     write(tmp_path, 0, {1: 1.0, 2: 2.0})
     (path,) = (tmp_path / "tensorboard").iterdir()

@@ -1,0 +1,42 @@
+"""Run by test_processes.py: one of the two processes of a run, with two CPU devices.
+
+    process_worker.py WORKDIR COORDINATOR PROCESS_ID SEED DYING_STEP
+
+Process 1 gets a SIGTERM within step DYING_STEP; 0: it doesn't. The main process prints how the run ended.
+"""
+
+import json
+import os
+import signal
+import sys
+
+import jax
+
+from rpfnet_jax.data.loader import PatchSource
+from rpfnet_jax.experiment import train_and_evaluate
+from rpfnet_jax.training.processes import is_main
+from tests.training.process_config import process_config
+
+
+def main(workdir: str, coordinator: str, process_id: int, seed: int, dying_step: int) -> None:
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_default_matmul_precision", "highest")
+    config = process_config()
+    config.seed = seed
+    config.distributed.update(coordinator=coordinator, processes=2, process_id=process_id)
+    names, made = PatchSource.names, []
+
+    def stop(self, indices):
+        made.append(indices)
+        if process_id == 1 and len(made) == dying_step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return names(self, indices)
+
+    PatchSource.names = stop
+    result = train_and_evaluate(config, workdir)
+    if is_main():
+        print(json.dumps({"devices": jax.device_count(), "steps": result.steps, "finished": result.finished}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))

@@ -1,0 +1,81 @@
+"""The loop looks at the device only when it has to."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from rpfnet_jax.losses import LossConfig
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.training import OptimizerConfig, TrainingPlan, loop, train
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
+
+
+class Patches:
+    """Random patches in the place of a `PatchSource`."""
+
+    def __init__(self, count):
+        self.pictures = np.random.default_rng(0).integers(0, 256, (count, 2, 16, 16, 1), dtype=np.uint8)
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, index):
+        return dict(zip(("ir", "vis"), self.pictures[index], strict=True)) | {"index": np.int32(index)}
+
+    def names(self, indices):
+        return [str(index) for index in indices]
+
+    def head(self, count):
+        return {"ir": self.pictures[:count, 0], "vis": self.pictures[:count, 1], "index": np.arange(count)}
+
+
+class OnDevice:
+    """What a step returns: nothing can be done with it but handing it to the next step or to the one fetch."""
+
+    def __init__(self, value):
+        self.hidden = value
+
+
+def test_between_two_looks_at_the_terms_nothing_waits_for_the_device(tmp_path, monkeypatch, as_users_run_it):
+    """An attribute, a number or an array of what a step returned is an error before the last step."""
+    total, made, fetched = 9, [], []
+    make_train_step = loop.make_train_step
+
+    def make(*arguments):
+        step = make_train_step(*arguments)
+
+        def opaque(state, ir, vis):
+            made.append(type(state))
+            state, terms = step(state.hidden if isinstance(state, OnDevice) else state, ir, vis)
+            terms = {name: OnDevice(value) for name, value in terms.items()}
+            # After the last one state and panels are looked at.
+            return (state if len(made) == total else OnDevice(state)), terms
+
+        return opaque
+
+    def fetch(tree):
+        fetched.append(len(tree))
+        return jax.tree.map(lambda leaf: np.asarray(leaf.hidden), tree)
+
+    monkeypatch.setattr(loop, "make_train_step", make)
+    monkeypatch.setattr("rpfnet_jax.training.monitor.jax", SimpleNamespace(device_get=fetch))
+    plan = TrainingPlan(
+        model=ModelConfig(channels=4, stages=1),
+        losses=LossConfig(),
+        optimizer=OptimizerConfig(),
+        total_steps=total,
+        batch_size=2,
+        seed=0,
+        log_every=4,
+        panels_every=0,
+        validate_every=0,
+        checkpoint_every=0,
+        monitor="score",
+    )
+    result = train(plan, Patches(4), tmp_path, lambda variables: {"score": 1.0}, {})
+    assert result.finished
+    assert made.count(OnDevice) == total - 1
+    assert fetched == [4, 4, 1]
