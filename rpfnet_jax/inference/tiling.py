@@ -44,7 +44,7 @@ class TiledFuser(PictureFuser):
 
         def fuse_whole(whole_ir: np.ndarray, whole_vis: np.ndarray) -> np.ndarray:
             # In float64: of many millions of values.
-            exposure = np.float32([whole_ir.mean(dtype=np.float64) + whole_vis.mean(dtype=np.float64)])
+            exposure = np.array([whole_ir.mean(dtype=np.float64) + whole_vis.mean(dtype=np.float64)], np.float32)
 
             def fuse(ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
                 return np.asarray(self.net.start(ir[None], vis_y[None], exposure))[0]

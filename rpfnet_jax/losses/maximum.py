@@ -39,8 +39,8 @@ def texture_loss(
 
     With their signs, unlike SeAFusion's magnitudes: a slope of the right size in the wrong direction is no texture.
     """
-    steepest = _steeper(sobel(ir), sobel(vis_y))
-    return batch_mean(sum(jnp.abs(ours - theirs) for ours, theirs in zip(sobel(fused), steepest, strict=True)), config)
+    (gx, gy), (target_x, target_y) = sobel(fused), _steeper(sobel(ir), sobel(vis_y))
+    return batch_mean(jnp.abs(gx - target_x) + jnp.abs(gy - target_y), config)
 
 
 def difference_correlation_loss(

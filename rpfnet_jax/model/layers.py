@@ -88,7 +88,7 @@ class Conv(nn.Module):
         dilation: distance of its taps.
         use_bias: whether there is a bias.
         channel_axis: where the channels are, -1: (B, H, W, C) or, for a 1x1 kernel, 1: (B, C, H, W).
-        init: of kernel and bias, by the number of inputs of a value.
+        initial: of kernel and bias, by the number of inputs of a value.
     """
 
     features: int
@@ -96,13 +96,13 @@ class Conv(nn.Module):
     dilation: int = 1
     use_bias: bool = True
     channel_axis: int = -1
-    init: Callable[[int], nn.initializers.Initializer] = torch_uniform
+    initial: Callable[[int], nn.initializers.Initializer] = torch_uniform
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _ _ _"], precision: Precision = "float32") -> Float[Array, "b _ _ _"]:
         """Channels in the middle are those of spectra, which are float32 whatever `precision` says."""
         channels = x.shape[self.channel_axis]
-        init = self.init(self.kernel * self.kernel * channels)
+        init = self.initial(self.kernel * self.kernel * channels)
         kernel = self.param("kernel", init, (self.kernel, self.kernel, channels, self.features))
         if self.channel_axis == -1:
             y = conv2d(x, kernel, self.dilation, precision)

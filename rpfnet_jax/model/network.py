@@ -78,7 +78,9 @@ class Reconstruction(nn.Module):
         """
         x = ConvBlock(self.channels, name="block_0")(features, statistics)
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
-        logits = Conv(1, init=torch_uniform if base is None else _zeros, name="out")(x, statistics.execution.precision)
+        logits = Conv(1, initial=torch_uniform if base is None else _zeros, name="out")(
+            x, statistics.execution.precision
+        )
         return jax.nn.sigmoid(logits if base is None else base + logits)
 
 

@@ -103,7 +103,7 @@ def _make_update(
             return images
         key = jax.random.fold_in(jax.random.key(config.seed), step)
         # A patch's place in the whole batch: what happens to it does not depend on the devices.
-        first = patches_before
+        first: int | Array = patches_before
         if losses.axis is not None:
             first = patches_before * jax.lax.axis_size(losses.axis) + jax.lax.axis_index(losses.axis) * len(ir)
         return darken(*images, key, config.darkening, first)

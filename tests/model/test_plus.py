@@ -93,6 +93,7 @@ def test_black_and_white_have_finite_gradients():
 
 
 @pytest.mark.parametrize("field", [{"norm": "layer"}, {"base": "mean"}])
+@pytest.mark.usefixtures("as_users_run_it")
 def test_impossible_values_are_refused(field):
     with pytest.raises(ValueError, match=f"model.{next(iter(field))} must be"):
         ModelConfig(**field)

@@ -20,8 +20,9 @@ from rpfnet_jax.training import (
     make_optimizer,
     make_train_step,
 )
-from rpfnet_jax.training.darkening import darken
+from rpfnet_jax.training.darkening import darken as darken_eagerly
 
+darken = jax.jit(darken_eagerly, static_argnums=3)
 BOTH = DarkeningConfig(vis=1.0, ir=1.0)
 MODEL = ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum")
 LOSSES = LossConfig(auxiliary=False, intensity=1.0)
@@ -137,6 +138,7 @@ def test_cosine_without_warmup_starts_at_the_full_rate():
         (lambda: StepConfig(average=1.0), "average must be a decay"),
     ],
 )
+@pytest.mark.usefixtures("as_users_run_it")
 def test_impossible_values_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
