@@ -109,7 +109,7 @@ def kernel_gradient(
         x, dy = (image.reshape(len(image), -1, image.shape[-1]) for image in (x, dy))
         return jnp.einsum("bpc,bpd->bcd", x, dy).sum(0)[None, None]
     # One image at a time: what is laid side by side stays in cache and takes the memory of one image.
-    products = jax.lax.map(lambda image: _shifted_product(*image, size, dilation), (x, dy)).sum(0)
+    products = jax.lax.map(lambda image: _shifted_product(image[0], image[1], size, dilation), (x, dy)).sum(0)
     return products.reshape(size, x.shape[-1], size, dy.shape[-1]).transpose(2, 0, 1, 3)
 
 

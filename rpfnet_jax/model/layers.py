@@ -139,14 +139,13 @@ class StageNorm(nn.Module):
 
         if statistics.mode == "batch":
             along_scale, along_bias = self._along(scale), self._along(bias)
-            y, mean, var = batch_norm(x, along_scale, along_bias, (0, *self.pixel_axes), statistics.axis)
+            y, batch_mean, batch_var = batch_norm(x, along_scale, along_bias, (0, *self.pixel_axes), statistics.axis)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 count = x.size // channels * (jax.lax.axis_size(statistics.axis) if statistics.axis else 1)
-                unbiased = var.reshape(channels) * (count / (count - 1))
-                if statistics.axis:
-                    # The same everywhere, which is to be known of what is stored.
-                    offset = jax.lax.pmean(offset, statistics.axis)
-                stored_mean.value = _moved(stored_mean.value, row, mean.reshape(channels) + offset)
+                unbiased = batch_var.reshape(channels) * (count / (count - 1))
+                # The same everywhere, which is to be known of what is stored.
+                lacking = jax.lax.pmean(offset, statistics.axis) if statistics.axis else offset
+                stored_mean.value = _moved(stored_mean.value, row, batch_mean.reshape(channels) + lacking)
                 stored_var.value = _moved(stored_var.value, row, unbiased)
             return y
         if statistics.mode == "running":

@@ -6,6 +6,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 # torch.nn.BatchNorm2d's default, which the authors use.
@@ -74,7 +75,7 @@ def moments(x: Array, axes: tuple[int, ...], spread: str | None = None) -> tuple
     return mean, _mean(jnp.square(x - mean), axes, spread)
 
 
-def normalised(x: Array, mean: Array, gain: Array, bias: Array) -> Array:
+def normalised(x: Array, mean: Array | np.ndarray, gain: Array, bias: Array | np.ndarray) -> Array:
     """gain * (x - mean) + bias."""
     # Scale and shift per channel: with x - mean written out, XLA on CPU stores it, a pass over all pixels more.
     return x * gain + (bias - mean * gain)
