@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rpfnet_jax.model.config import ModelConfig
-from rpfnet_jax.model.layers import EPSILON
+from rpfnet_jax.model.normalisation import EPSILON
 
 
 def fold(config: ModelConfig, variables: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:

@@ -14,13 +14,13 @@ from jaxtyping import Array, Float
 
 from rpfnet_jax.model.convolution import conv2d, mix_channels
 from rpfnet_jax.model.execution import Execution, Precision
+from rpfnet_jax.model.normalisation import EPSILON, batch_norm, moments, normalised
 
 NormMode = Literal["batch", "image", "running", "adaptive", "folded", "none"]
 Activation = Callable[[Array], Array]
 
-# torch.nn.BatchNorm2d's defaults, which the authors use.
+# torch.nn.BatchNorm2d's default, which the authors use.
 MOMENTUM = 0.1
-EPSILON = 1e-5
 
 
 @struct.dataclass
@@ -126,8 +126,7 @@ class StageNorm(nn.Module):
     One BatchNorm shared by N stages with different activations has running statistics that fit none of them:
     that is why the released network only works on each image's own statistics. Here scale and bias have shape
     (C,), running mean and variance (rows, C). Semantics are torch's: momentum 0.1 of the new value, running
-    variance unbiased, normalising variance biased, epsilon 1e-5. The variance is computed in two passes because
-    E[x^2] - E[x]^2 loses digits in float32.
+    variance unbiased, normalising variance biased, epsilon 1e-5.
 
     Attributes:
         rows: number of stages that use this layer with statistics of their own.
@@ -143,7 +142,10 @@ class StageNorm(nn.Module):
         return (1, 2) if self.channel_axis == -1 else (2, 3)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b _ _ _"], statistics: Statistics) -> Float[Array, "b _ _ _"]:
+    def __call__(
+        self, x: Float[Array, "b _ _ _"], statistics: Statistics, offset: Float[Array, " c"] | float = 0.0
+    ) -> Float[Array, "b _ _ _"]:
+        """Normalises; `offset` is what x lacks of the values whose mean is to be stored in `batch` mode."""
         channels = x.shape[self.channel_axis]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
@@ -151,33 +153,30 @@ class StageNorm(nn.Module):
         stored_var = self.variable("batch_stats", "var", jnp.ones, (self.rows, channels))
         row = statistics.stage if self.rows > 1 else 0
 
+        if statistics.mode == "batch":
+            axis = statistics.execution.axis
+            pixels = (0, *self.pixel_axes)
+            y, batch_mean, batch_var = batch_norm(x, self._along(scale), self._along(bias), pixels, axis)
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                count = x.size // channels * (jax.lax.axis_size(axis) if axis else 1)
+                unbiased = batch_var.reshape(channels) * (count / (count - 1))
+                # The same everywhere, which is to be known of what is stored.
+                lacking = jax.lax.pmean(offset, axis) if axis else offset
+                stored_mean.value = _moved(stored_mean.value, row, batch_mean.reshape(channels) + lacking)
+                stored_var.value = _moved(stored_var.value, row, unbiased)
+            return y
         if statistics.mode == "running":
             mean, var = self._along(stored_mean.value[row]), self._along(stored_var.value[row])
         else:
-            axes = (0, *self.pixel_axes) if statistics.mode == "batch" else self.pixel_axes
-            spread = statistics.execution.axis if statistics.mode == "batch" else None
-            mean = _mean(x, axes, spread)
-            var = _mean(jnp.square(x - mean), axes, spread)
-            if statistics.mode == "batch" and self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                count = x.size // channels * (jax.lax.axis_size(spread) if spread else 1)
-                unbiased = var.reshape(channels) * (count / (count - 1))
-                stored_mean.value = _moved(stored_mean.value, row, mean.reshape(channels))
-                stored_var.value = _moved(stored_var.value, row, unbiased)
+            mean, var = moments(x, self.pixel_axes)
             if statistics.mode == "adaptive":
                 a = jnp.asarray(statistics.adapt, x.dtype)
                 mean = a * mean + (1 - a) * self._along(stored_mean.value[row])
                 var = (var + EPSILON) ** a * (self._along(stored_var.value[row]) + EPSILON) ** (1 - a) - EPSILON
-        # Scale and shift per channel: with x - mean written out, XLA on CPU stores it, a pass over all pixels more.
-        gain = jax.lax.rsqrt(var + EPSILON) * self._along(scale)
-        return x * gain + (self._along(bias) - mean * gain)
+        return normalised(x, mean, jax.lax.rsqrt(var + EPSILON) * self._along(scale), self._along(bias))
 
     def _along(self, values: Array | np.ndarray) -> Array | np.ndarray:
         return along(self.channel_axis, values)
-
-
-def _mean(x: Array, axes: tuple[int, ...], spread: str | None) -> Array:
-    mean = jnp.mean(x, axes, keepdims=True)
-    return jax.lax.pmean(mean, spread) if spread else mean
 
 
 def _moved(stored: Array, row: int, new: Array) -> Array:
@@ -201,15 +200,17 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b _ _ _"], statistics: Statistics) -> Float[Array, "b _ _ _"]:
         folded = statistics.mode == "folded"
-        # Each image's own mean takes any constant away: in `image` mode the bias would be a pass for nothing.
-        idle = statistics.mode == "image" and not self.is_initializing()
+        # The pixels' own mean takes any constant away: to add the bias, and to sum up its gradient of 0, would be
+        # passes for nothing. The running mean has it.
+        idle = statistics.mode in ("image", "batch") and not self.is_initializing()
         use_bias = (self.use_bias or folded) and not idle
         init = he_uniform if statistics.mode == "none" else torch_uniform
         conv = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, init, name="conv")
         x = conv(x, statistics.execution.precision)
-        if statistics.mode not in ("folded", "none"):
-            x = StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics)
-        return self.activation(x)
+        if statistics.mode in ("folded", "none"):
+            return self.activation(x)
+        offset = conv.get_variable("params", "bias") if self.use_bias and idle else jnp.zeros(self.features)
+        return self.activation(StageNorm(self.rows, self.channel_axis, name="norm")(x, statistics, offset))
 
 
 class ChannelAttention(nn.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax.model.convolution import conv2d, kernel_gradient
+from rpfnet_jax.model.convolution import conv2d, kernel_gradient, mix_channels
 
 
 def xla(x, kernel, dilation):
@@ -63,3 +63,14 @@ def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(size, dilation):
     for grad, theirs in zip(pull(dy), their_pull(rounded(dy)), strict=True):
         assert grad.dtype == jnp.float32
         np.testing.assert_allclose(grad, theirs, atol=2e-5 * float(jnp.abs(theirs).max()))
+
+
+def test_mixing_channels_that_come_first_equals_the_product_and_its_gradients():
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, dy = (jax.random.normal(key, (3, channels, 7, 9)) for key, channels in zip(keys, (6, 4), strict=False))
+    weights = jax.random.normal(keys[2], (6, 4))
+    ours, pull = jax.vjp(mix_channels, x, weights)
+    theirs, their_pull = jax.vjp(lambda x, weights: jnp.einsum("bchw,cd->bdhw", x, weights), x, weights)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for grad, expected in zip(pull(dy), their_pull(dy), strict=True):
+        np.testing.assert_allclose(grad, expected, atol=1e-4)
