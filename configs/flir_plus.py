@@ -1,8 +1,8 @@
 """Better pictures than the paper's recipe, from the same training pairs: what `rpfnet_jax.load()` gives.
 
-The paper's network without its norms, on a base (`rpfnet_jax.tone.exposed_sum`) that the head only corrects, trained for
-the steeper slope of either source and SSIM with both, on patches some of which are made dark. docs/weights.md has the
-ablation and the figures.
+The paper's network without its norms, on a base (`rpfnet_jax.tone.exposed_sum`) that the head only corrects, trained
+for the steeper slope of either source and SSIM with both, on patches some of which are made dark. docs/weights.md has
+the ablation and the figures.
 
 Cost: about 1.1 s a step on 2 cores of an AMD EPYC that did other work as well.
 """

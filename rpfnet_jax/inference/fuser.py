@@ -30,6 +30,8 @@ class Fuser(PictureFuser):
         >>> net = rpfnet_jax.load("RUNS/flir/weights.safetensors")
         >>> fused = net.fuse("ir/01.png", "vis/01.png")
 
+    A network without norms (`config.norm` is `none`) computes the same in every norm mode.
+
     Attributes:
         model: the Linen module.
         variables: its parameters and running statistics, on the device.
@@ -44,9 +46,10 @@ class Fuser(PictureFuser):
         Raises:
             ValueError: `norm` is `batch` or unknown, or `adapt` is not in [0, 1] or has no effect.
         """
-        self.defaults: FusionDefaults = weights.defaults.override(norm, adapt)
         self.weights = weights
         self.model = RPFNet(weights.model)
+        self.defaults: FusionDefaults = weights.defaults
+        self.defaults = self._overridden(norm, adapt)
         self.variables = jax.device_put(weights.variables)
         self.on_compile: Callable[[engine.Program], None] | None = None
         # Not a cached property: a copy made by `using` would fold again.
@@ -69,8 +72,13 @@ class Fuser(PictureFuser):
             ValueError: an impossible value, or an `adapt` without effect.
         """
         other = copy.copy(self)
-        other.defaults = self.defaults.override(norm, adapt, color_range)
+        other.defaults = self._overridden(norm, adapt, color_range)
         return other
+
+    def _overridden(self, norm: str | None, adapt: float | None, color_range: str | None = None) -> FusionDefaults:
+        if adapt is not None and self.config.norm == "none":
+            raise ValueError("adapt has no effect on these weights: their network has no norms (docs/weights.md)")
+        return self.defaults.override(norm, adapt, color_range)
 
     def in_tiles(self, tile: int = 512, overlap: int | None = None) -> TiledFuser:
         """The same network, in `running` mode, tile by tile: for pictures that do not fit into memory as a whole.

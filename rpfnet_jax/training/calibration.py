@@ -38,8 +38,10 @@ def calibrate(
         New variables with the same parameters, float32, and the number of patches seen.
 
     Raises:
-        ValueError: no batches.
+        ValueError: no batches, or the network has no norms.
     """
+    if model.config.norm == "none":
+        raise ValueError("this network has no norms, and so no statistics to calibrate")
     totals: dict[str, _Moments] = {}
     patches = 0
     for batch in batches:
