@@ -36,7 +36,8 @@ class TrainState:
     step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
-    average: dict[str, Any]
+    # To Orbax a dict that is empty is a leaf.
+    average: Any
     opt_state: Any
 
     def variables(self, network: str = "fusion") -> dict[str, Any]:

@@ -108,7 +108,7 @@ def test_remat_and_accumulation_take_less_memory():
 
     plain = temporary(Compute())
     assert temporary(Compute(remat=True)) < 0.7 * plain
-    assert temporary(Compute(accumulate=4)) < 0.4 * plain
+    assert temporary(Compute(accumulate=4)) < 0.5 * plain
 
 
 def test_bfloat16_learns_nearly_the_same_and_keeps_its_state_in_float32(trial):
