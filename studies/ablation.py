@@ -115,7 +115,7 @@ def run_study(name: str, study: Study, plan: Plan) -> str:
         for case in study.cases:
             print(f"{name}: {case.name}, seed {seed}", flush=True)
             rows.append(run(plan, case, seed))
-            write_atomically(plan.workdir / f"{name}.csv", _csv(rows).encode())
+            write_atomically(plan.workdir / f"{name}.csv", make_csv(rows).encode())
     page = report(study, rows)
     write_atomically(plan.workdir / f"{name}.md", page.encode())
     return page
@@ -183,7 +183,8 @@ def _row(config: ConfigDict, result: Trained, seconds: float) -> Row:
     }
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def make_csv(rows: Sequence[Row]) -> str:
+    """The rows of `run` as a file."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -191,9 +192,8 @@ def _csv(rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
-def base_config(options: argparse.Namespace) -> ConfigDict:
-    """configs/flir.py with the options of the command line."""
-    config = flir.get_config()
+def with_options(config: ConfigDict, options: argparse.Namespace) -> ConfigDict:
+    """A configuration with the options of the command line."""
     fields = {
         "steps": options.steps,
         "batch_size": options.batch_size,
@@ -208,10 +208,9 @@ def base_config(options: argparse.Namespace) -> ConfigDict:
     return config
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", choices=STUDIES, required=True)
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="as config.data.root of configs/flir.py")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True, help="updates of each run")
@@ -219,6 +218,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--patch-size", type=int, default=128)
     parser.add_argument("--pairs", type=int, default=0, help="validation pairs to measure; 0: all")
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--study", choices=STUDIES, required=True)
     return parser.parse_args(arguments)
 
 
@@ -227,7 +233,7 @@ def main() -> None:
     enable_compilation_cache()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        plan = Plan(options.workdir, base_config(options), options.seeds)
+        plan = Plan(options.workdir, with_options(flir.get_config(), options), options.seeds)
         print(run_study(options.study, STUDIES[options.study], plan))
     except Stopped as stopped:
         print(stopped)

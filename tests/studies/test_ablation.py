@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from configs import flir
 from rpfnet_jax.experiment import train_and_evaluate
 from rpfnet_jax.metrics import COLUMNS
 from rpfnet_jax.training import CheckpointError
 from studies import ablation
-from studies.ablation import Plan, Stopped, agreement, base_config, parse, report, run, run_study
+from studies.ablation import Plan, Stopped, agreement, parse, report, run, run_study, with_options
 from studies.cases import METRICS, STUDIES, Case, Study
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
@@ -23,7 +24,7 @@ TINY = Study("Tiny", (WITHOUT, OURS))
 @pytest.fixture
 def plan(tmp_path):
     options = ["--study=stages", "--data=synthetic", f"--workdir={tmp_path}", "--steps=1", "--pairs=1"]
-    config = base_config(parse([*options, "--batch-size=2", "--patch-size=32"]))
+    config = with_options(flir.get_config(), parse([*options, "--batch-size=2", "--patch-size=32"]))
     tiny = {"model.channels": 4, "model.stages": 1, "data.patches": 2, "data.scenes": 2, "data.validation_scenes": 2}
     config.update_from_flattened_dict(tiny)
     return Plan(tmp_path, config, seeds=[0])

@@ -1,0 +1,95 @@
+"""What each part of the recipe of configs/flir_plus.py is worth: one change at a time.
+
+    python studies/plus.py --data=DIR --workdir=RUNS/plus_study --steps=300 --batch-size=4 --patch-size=96
+
+DIR is laid out as configs/flir.py wants it. The network is that of configs/flir_small.py, which trains in a quarter of
+the time; each run has a folder of its own and is not done again. Leaves `<workdir>/plus.csv` and `<workdir>/plus.md`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+# Run as a script, the folder of this file is on the path and the configurations are not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs import flir_small
+from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.files import write_atomically
+from rpfnet_jax.training import CheckpointError, DivergedError
+from studies.ablation import Plan, Row, Stopped, make_csv, make_parser, run, with_options
+from studies.cases import Case
+
+CASES = tuple(
+    Case(name, fields, ())
+    for name, fields in {
+        "the recipe": {},
+        "batch norm instead of none": {"model.norm": "batch"},
+        "no base": {"model.base": "none"},
+        "base, nothing pulls to it": {"loss.intensity": 0.0},
+        "no texture term": {"loss.texture": 0.0},
+        "no structure term": {"loss.lambda2": 0.0},
+        "no correlation of differences": {"loss.difference_correlation": 0.0},
+        "no darkening": {"darkening.vis": 0.0, "darkening.ir": 0.0},
+        "halvings, no average": {"schedule.shape": "halvings", "schedule.warmup": 0.0, "average": 0.0},
+    }.items()
+)
+
+COLUMNS = {
+    "EN": "en",
+    "SF": "sf_standard",
+    "SD": "sd_standard",
+    "CC": "cc",
+    "SCD": "scd",
+    "VIFp": "vifp_standard",
+    "Qabf": "qabf",
+    "SSIM": "ssim",
+    "Nabf": "nabf",
+}
+
+
+def report(rows: Sequence[Row]) -> str:
+    """A row per case: standard protocol, means over the pairs and the seeds."""
+    first = rows[0]
+    lines = []
+    for case in CASES:
+        runs = [row for row in rows if row["case"] == case.name]
+        lines.append([case.name, *(sum(row[column] for row in runs) / len(runs) for column in COLUMNS.values())])
+    seeds = len(rows) // len(CASES)
+    return (
+        f"{first['steps']} steps at batch {first['batch_size']}, {seeds} seed(s), {first['pairs']} pairs, protocol "
+        "`standard`; SSIM is the sum over both sources, of Nabf less is better.\n\n"
+        + tabulate(lines, headers=["", *COLUMNS], tablefmt="github", floatfmt=".3f")
+        + "\n"
+    )
+
+
+def main() -> None:
+    options = make_parser(__doc__).parse_args()
+    enable_compilation_cache()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        plan = Plan(options.workdir, with_options(flir_small.get_config(), options), options.seeds)
+        rows: list[Row] = []
+        for seed in plan.seeds:
+            for case in CASES:
+                print(f"{case.name}, seed {seed}", flush=True)
+                rows.append(run(plan, case, seed))
+                write_atomically(plan.workdir / "plus.csv", make_csv(rows).encode())
+        write_atomically(plan.workdir / "plus.md", report(rows).encode())
+        print(report(rows))
+    except Stopped as stopped:
+        print(stopped)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues")
+    except (OSError, ValueError, CheckpointError, DivergedError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
