@@ -2,7 +2,8 @@
 
     rpfnet strip --ir=ir.png --vis=vis.png --out=strip.png
 
-0 is `running` mode, 1 is `image` mode. Needs weights with per-stage statistics (see `rpfnet calibrate`).
+0 is `running` mode, 1 is `image` mode. Needs weights with norms and per-stage statistics (see `rpfnet calibrate`);
+those that other commands take by default have none.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from rpfnet_jax.reports import contact_sheet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", metavar="W", help="a name, a file or a workdir (default: the best shipped)")
+    parser.add_argument(
+        "--weights", metavar="W", default="flir", help="a name, a file or a workdir (default: %(default)s)"
+    )
     parser.add_argument("--ir", type=Path, required=True, help="infrared picture")
     parser.add_argument("--vis", type=Path, required=True, help="visible picture")
     parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture to write")
