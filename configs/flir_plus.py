@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
 def improve(config: ConfigDict) -> ConfigDict:
     """Replaces the paper's recipe in a configuration of any set of pairs."""
     config.batch_size = 8
-    config.steps = 1300
+    config.steps = 1000
     config.learning_rate = 2e-3
     config.schedule.shape = "cosine"
     config.schedule.warmup = 0.05
@@ -33,11 +33,11 @@ def improve(config: ConfigDict) -> ConfigDict:
     config.model.base = "exposed_sum"
     config.loss.auxiliary = False
     config.loss.contrastive = 0.0
-    config.loss.lambda2 = 3.5
-    config.loss.intensity = 6.0
+    config.loss.lambda2 = 3.0
+    config.loss.intensity = 1.0
     config.loss.target = "exposed_sum"
     config.loss.texture = 4.0
-    config.loss.difference_correlation = 0.5
+    config.loss.difference_correlation = 1.0
     config.data.augment = True
     config.log.checkpoint_every_steps = 100
     return config

@@ -12,7 +12,7 @@ from configs.flir_plus import improve
 def get_config() -> ConfigDict:
     config = improve(medical.get_config())
     config.name = "medical_plus"
-    config.steps = 400
+    config.steps = 300
     config.darkening.vis = 0.0
     config.darkening.ir = 0.0
     return config
