@@ -168,7 +168,8 @@ def kernel_gradient(
         # transposes where two are summed over.
         x, dy = (image.reshape(len(image), -1, image.shape[-1]) for image in (x, dy))
         return jnp.einsum("bpc,bpd->bcd", x, dy, preferred_element_type=jnp.float32).sum(0)[None, None]
-    start = jnp.zeros((size * x.shape[-1], size * dy.shape[-1]), jnp.float32)
+    # Like dy: inside `jax.shard_map` its zeros are each device's own, as the sum will be.
+    start = jnp.zeros_like(dy, jnp.float32, (size * x.shape[-1], size * dy.shape[-1]))
     # One image at a time: what is laid side by side stays in cache and takes the memory of one image.
     products, _ = jax.lax.scan(
         lambda total, image: (total + _shifted_product(*image, size, dilation), None), start, (x, dy)
