@@ -90,9 +90,8 @@ def test_remat_changes_nothing_but_memory(trial):
     pictures = smooth(2)
     (plain, plain_terms), (remat, terms) = (trial.step(Compute(remat=on), pictures) for on in (False, True))
     assert jax.tree.structure(plain) == jax.tree.structure(remat)
-    # Biases before a norm layer have no gradient but the rounding errors of large sums.
-    chex.assert_trees_all_close(with_gradient(plain.params), with_gradient(remat.params), atol=1e-6, rtol=1e-6)
-    chex.assert_trees_all_close(plain.params, remat.params, atol=1e-5)
+    # The parameters lost their gradient, whose rounding errors are those of large sums.
+    chex.assert_trees_all_close(plain.params, remat.params, rtol=0, atol=1e-6 * float(terms["grad_norm"]))
     chex.assert_trees_all_close(plain.batch_stats, remat.batch_stats, atol=1e-6)
     chex.assert_trees_all_close(plain_terms, terms, rtol=1e-6)
 

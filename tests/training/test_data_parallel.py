@@ -28,8 +28,8 @@ def test_steps_on_eight_devices_equal_those_on_one(reading, accumulate):
     assert report["moved"] > 1e-3
     for name in ("params", "batch_stats", "terms", "adam"):
         assert report[name] < 1e-5, report
-    # Above all no all-gather: each device transforms its own pictures.
-    assert report["collectives"] == ["all-reduce"]
+    # Above all no all-gather: each device transforms its own pictures. Patches move into microbatches, as 8 bit.
+    assert report["collectives"] == ["all-reduce"] + ["collective-permute"] * (accumulate > 1)
 
 
 def test_a_run_moves_between_numbers_of_devices(tmp_path):
