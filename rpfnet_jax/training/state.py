@@ -36,7 +36,8 @@ class TrainState:
     step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
-    average: dict[str, Any]
+    # Nor a dict: Orbax takes an empty one for a leaf.
+    average: Any
     opt_state: Any
 
     def variables(self, network: str = "fusion") -> dict[str, Any]:
