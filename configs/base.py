@@ -94,6 +94,7 @@ def get_config() -> ConfigDict:
     config.data.patch_size = 128
     config.data.skip_bad = False  # True: pairs that can't be used are named and left out; False: they are an error.
     config.data.augment = False  # True: each patch gets one of the 8 flips and quarter turns, drawn with the plan.
+    config.data.resident = "auto"  # The pictures stay on the device: "on", "off"; "auto": on accelerators with room.
     config.data.scenes = 24  # Embedded scenes to train and to validate on.
     config.data.validation_scenes = 8
     config.data.source = "Any registered infrared and visible pictures will do."  # Where the set comes from.

@@ -141,6 +141,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         checkpoint_every=config.log.checkpoint_every_steps,
         monitor=config.validation.monitor,
         devices=_devices(config.mesh.data),
+        resident=config.data.resident,
         compute=Compute(**config.compute),
         step=step_config(config),
     )
@@ -149,7 +150,8 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
 
     identity = _identity(record, source)
-    check_agreement({**identity, **{name: record[name] for name in ("log", "validation", "mesh")}})
+    free = {name: record[name] for name in ("log", "validation", "mesh")}
+    check_agreement({**identity, **free, "data.resident": record["data"]["resident"]})
     # In a workdir with checkpoints, `train` decides first whether this is the same run.
     with together("the workdir"):
         if is_main() and not (workdir / "checkpoints").exists():
@@ -340,7 +342,7 @@ def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
     identity["compute"] = {name: value for name, value in record["compute"].items() if value != usual[name]}
     # A data set may move between the halves: its content counts, not its path.
     identity["data"] = {
-        name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad")
+        name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad", "resident")
     }
     identity["data"]["content_sha256"] = source.fingerprint()
     return identity

@@ -103,8 +103,9 @@ def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     chex.assert_trees_all_equal(before, tensors(workdir))
 
 
-@pytest.mark.parametrize("stop_after", [2, 4])
-def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatch, stop_after):
+@pytest.mark.parametrize(("stop_after", "residence"), [(2, "auto"), (4, "on")])
+def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatch, stop_after, residence):
+    """Also when it goes on with the pictures on the device and began without."""
     names = PatchSource.names
     seen = []
 
@@ -117,7 +118,7 @@ def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatc
     monkeypatch.setattr(PatchSource, "names", stop)
     first = train_and_evaluate(tiny_config(), tmp_path)
     assert (first.finished, first.steps, first.weights) == (False, stop_after, None)
-    second = train_and_evaluate(tiny_config(), tmp_path)
+    second = train_and_evaluate(tiny_config(**{"data.resident": residence}), tmp_path)
     assert second.finished
     assert len(seen) == 6
     assert_equal_weights(finished[0], tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import grain
 import numpy as np
@@ -23,6 +23,16 @@ class Batch(TypedDict):
     index: Int32[np.ndarray, " b"]
 
 
+@runtime_checkable
+class Source(Protocol):
+    """What `batches` draws from: `PatchSource`, or anything that knows as many patches by their index."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: np.ndarray) -> Any:
+        """Some patches as a dict of arrays."""
+
+
 class PatchSource:
     """The patches of a crop plan, cut on demand from pictures held in memory.
 
@@ -33,6 +43,9 @@ class PatchSource:
         plan: rows (pair, top, left, transform) of `crop_plan`.
         size: side of a patch in pixels.
 
+    Attributes:
+        images: IR and VIS luminance of each pair, uint8 (H, W).
+
     Raises:
         ImageError: a picture can't be read.
     """
@@ -41,20 +54,20 @@ class PatchSource:
         self.pairs = tuple(pairs)
         self.plan = plan
         self.size = size
-        self._images = [(read_gray(pair.ir), read_gray(pair.vis)) for pair in pairs]
+        self.images = [(read_gray(pair.ir), read_gray(pair.vis)) for pair in pairs]
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         row = self.plan[index]
-        ir, vis = (extract(image, row, self.size)[..., None] for image in self._images[row[0]])
+        ir, vis = (extract(image, row, self.size)[..., None] for image in self.images[row[0]])
         return {"ir": ir, "vis": vis, "index": np.asarray(index, np.int32)}
 
     def fingerprint(self) -> str:
         """SHA-256 over the crop plan and all pictures: equal exactly when the patches are."""
         digest = hashlib.sha256(self.plan.tobytes())
-        for pair, sides in zip(self.pairs, self._images, strict=True):
+        for pair, sides in zip(self.pairs, self.images, strict=True):
             for side in sides:
                 digest.update(f"{pair.name} {side.shape}".encode())
                 digest.update(side.tobytes())
@@ -86,9 +99,7 @@ def steps_per_epoch(patches: int, batch_size: int) -> int:
     return -(-patches // batch_size)
 
 
-def batches(
-    source: PatchSource, batch_size: int, seed: int, rows: Callable[[int], slice] = slice
-) -> grain.DatasetIterator:
+def batches(source: Source, batch_size: int, seed: int, rows: Callable[[int], slice] = slice) -> grain.DatasetIterator:
     """Endless batches, each epoch in an order of its own, drawn from `seed` alone; the last, smaller batch is kept.
 
     The iterator prefetches in threads; `get_state()` gives its position as a small JSON-able dict, and `set_state()`

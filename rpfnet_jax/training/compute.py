@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from rpfnet_jax.training.devices import AXIS
 from rpfnet_jax.training.state import Networks
 
 Microbatch = tuple[UInt8[Array, "_ h w 1"], UInt8[Array, "_ h w 1"]]
+Cut = Callable[[Any, Any], tuple[Array, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Compute:
             batch statistics and batch-wide thresholds of its own, so this is a choice of the recipe as well.
         remat: see `rpfnet_jax.model.Execution`. Changes nothing but rounding.
         precision: as `remat`; changes what is learned as rounding does, 2^-9 of each operand.
+        cut: makes the patches, ir and vis_y, of a step's two inputs, within the step; None: these are the patches.
     """
 
     mesh: Mesh | None = None
     accumulate: int = 1
     remat: bool = False
     precision: Precision = "float32"
+    cut: Cut | None = None
 
     def __post_init__(self) -> None:
         if type(self.accumulate) is not int or self.accumulate < 1:

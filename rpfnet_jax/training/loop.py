@@ -11,17 +11,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from rpfnet_jax.data.loader import PatchSource, batches
+from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training.checkpoint import CheckpointError
 from rpfnet_jax.training.compute import Compute
-from rpfnet_jax.training.devices import Devices, local_rows, make_mesh, replicate, spread
+from rpfnet_jax.training.devices import Devices, make_mesh, replicate
 from rpfnet_jax.training.interrupt import Interrupt
 from rpfnet_jax.training.monitor import Monitor
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
 from rpfnet_jax.training.panels import make_panels
 from rpfnet_jax.training.processes import Consensus, anywhere, is_main, together
+from rpfnet_jax.training.resident import Residence, make_feed
 from rpfnet_jax.training.shared_checkpoints import SharedCheckpoints
 from rpfnet_jax.training.state import TrainState, create_state, make_networks
 from rpfnet_jax.training.step import make_train_step
@@ -49,7 +50,8 @@ class TrainingPlan:
         checkpoint_every: steps between checkpoints, besides those at validations and at the end; 0: none besides.
         monitor: the validation metric, higher is better, that decides which checkpoint is best.
         devices: how many, of all processes, share each microbatch; "auto": as many as divide it.
-        compute: how an update is computed, but for the devices.
+        resident: whether the pictures stay on the devices, see `make_feed`.
+        compute: how an update is computed, but for the devices and where its patches come from.
         step: what an update does besides descending the gradient.
     """
 
@@ -65,6 +67,7 @@ class TrainingPlan:
     checkpoint_every: int
     monitor: str
     devices: Devices = 1
+    resident: Residence = "auto"
     compute: Compute = Compute()
     step: StepConfig = StepConfig()
 
@@ -117,13 +120,14 @@ def train(
     networks = make_networks(plan.model, plan.losses.auxiliary)
     optimizer = make_optimizer(plan.optimizer, plan.total_steps)
     mesh = make_mesh(plan.devices, plan.compute.microbatch(plan.batch_size))
-    compute = dataclasses.replace(plan.compute, mesh=mesh)
+    feed = make_feed(plan.resident, source, mesh)
+    compute = dataclasses.replace(plan.compute, mesh=mesh, cut=feed.cut)
     train_step = make_train_step(networks, plan.losses, optimizer, compute, plan.step)
     panels = make_panels(networks, plan.losses)
     panel_batch = source.head(PANEL_PATCHES)
 
     state = create_state(networks, optimizer, plan.seed, plan.step.average > 0)
-    iterator = batches(source, plan.batch_size, plan.seed, lambda length: local_rows(length, mesh))
+    iterator = feed.batches(plan.batch_size, plan.seed)
     consensus = Consensus()
     with SharedCheckpoints(workdir / "checkpoints", config, plan.monitor) as checkpoints, Interrupt() as interrupt:
         restored = checkpoints.restore_latest(state)
@@ -142,8 +146,7 @@ def train(
             stopping = anywhere(interrupt.requested)
             while step < plan.total_steps and not stopping:
                 batch = next(iterator)
-                sides = (spread(batch[side], len(batch["index"]), mesh) for side in ("ir", "vis"))
-                state, terms = train_step(state, *sides)
+                state, terms = train_step(state, *feed(batch))
                 step += 1
                 monitor.record(step, terms, source.names(batch["index"]))
 

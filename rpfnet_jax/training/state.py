@@ -36,7 +36,7 @@ class TrainState:
     step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
-    # To Orbax a dict that is empty is a leaf.
+    # Nor a dict: Orbax takes an empty one for a leaf.
     average: Any
     opt_state: Any
 

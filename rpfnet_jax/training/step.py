@@ -47,7 +47,8 @@ def make_train_step(
         config: what else a step does.
 
     Returns:
-        A jitted function (state, ir, vis_y) -> (state, terms). `ir` and `vis_y` are uint8 (B, H, W, 1); the given state
+        A jitted function (state, ir, vis_y) -> (state, terms). `ir` and `vis_y` are uint8 (B, H, W, 1), or what
+        `compute.cut` makes them of; the given state
         is donated and must not be used again; with a mesh it must be on all its devices. `terms` is a flat dict of
         float32 scalars: those of `rpfnet_jax.losses.objective` and `grad_norm`, the global norm of all gradients,
         and `skipped`, 1 or 0.
@@ -64,7 +65,9 @@ def make_train_step(
             out_specs=PartitionSpec(),
         )
 
-    def train_step(state: TrainState, ir: Array, vis_y: Array) -> tuple[TrainState, Terms]:
+    def train_step(state: TrainState, ir: Any, vis_y: Any) -> tuple[TrainState, Terms]:
+        if compute.cut is not None:
+            ir, vis_y = compute.cut(ir, vis_y)
         microbatches = compute.split(ir, vis_y)
         return (together if together and compute.divides(microbatches) else alone)(state, microbatches)
 

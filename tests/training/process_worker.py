@@ -23,6 +23,8 @@ def main(workdir: str, coordinator: str, process_id: int, seed: int, dying_step:
     jax.config.update("jax_default_matmul_precision", "highest")
     config = process_config()
     config.seed = seed
+    # The single process it is compared with has its patches cut by the host.
+    config.data.resident = "on"
     config.distributed.update(coordinator=coordinator, processes=2, process_id=process_id)
     names, made = PatchSource.names, []
 

@@ -33,7 +33,7 @@ def test_steps_on_eight_devices_equal_those_on_one(reading, accumulate):
 
 
 def test_a_run_moves_between_numbers_of_devices(tmp_path):
-    """Begun on four devices, its checkpoint is continued on one."""
+    """Begun on four devices that hold the pictures, its checkpoint is continued on one that does not."""
     program = """
 import sys, jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
@@ -50,7 +50,8 @@ if sys.argv[1] == "4":
             os.kill(os.getpid(), signal.SIGTERM)
         return names(self, indices)
     PatchSource.names = stop
-result = train_and_evaluate(tiny_config(), sys.argv[2])
+resident = {"data.resident": "on" if sys.argv[1] == "4" else "off"}
+result = train_and_evaluate(tiny_config(**resident), sys.argv[2])
 print(jax.device_count(), result.steps, result.finished)
 """
     assert run("-c", program, 4, tmp_path).endswith("4 4 False\n")

@@ -22,8 +22,8 @@ class Patches:
     def __len__(self):
         return len(self.pictures)
 
-    def __getitem__(self, index):
-        return dict(zip(("ir", "vis"), self.pictures[index], strict=True)) | {"index": np.int32(index)}
+    def take(self, indices):
+        return {"ir": self.pictures[indices, 0], "vis": self.pictures[indices, 1], "index": indices.astype(np.int32)}
 
     def names(self, indices):
         return [str(index) for index in indices]

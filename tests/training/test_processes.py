@@ -165,7 +165,7 @@ def test_a_position_is_that_of_the_whole_batches():
 @pytest.mark.parametrize(
     ("devices", "batch_size", "message"),
     [
-        ("auto", 5, "5 patches computed at once .*can't be divided among 2 processes"),
+        ("auto", 5, "5 patches computed at once .* can't be divided among 2 processes"),
         (3, 6, "mesh.data is 3, which can't be divided among 2 processes"),
         (1, 4, "mesh.data is 1, which can't be divided among 2 processes"),
         (6, 6, "there are only 4"),

@@ -1,0 +1,165 @@
+"""Patches that the step cuts itself from pictures on the device."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from rpfnet_jax.data.images import write_png
+from rpfnet_jax.data.loader import PatchSource, batches
+from rpfnet_jax.data.pairs import Pair
+from rpfnet_jax.data.patches import crop_plan
+from rpfnet_jax.losses import LossConfig
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
+from rpfnet_jax.training.resident import HostFeed, ResidentFeed, collect, cut_patches, fits, make_feed
+
+ROOT = Path(__file__).parents[2]
+SIZES = [(17, 23), (31, 16), (19, 19), (16, 40)]
+
+
+def make_source(folder, count=60, size=16):
+    """Random pictures of different, odd sizes and a plan with all transforms, of `count` patches."""
+    generator, pairs = np.random.default_rng(0), []
+    for number, shape in enumerate(SIZES):
+        pair = Pair(str(number), *(folder / f"{number}_{side}.png" for side in ("ir", "vis")))
+        for path in (pair.ir, pair.vis):
+            write_png(path, generator.integers(0, 256, shape, dtype=np.uint8))
+        pairs.append(pair)
+    return PatchSource(pairs, crop_plan(SIZES, count, size, seed=1, augment=True), size)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_source(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.mark.parametrize("size", [16, 15])
+def test_every_row_of_the_plan_is_cut_to_the_same_bits(tmp_path, size):
+    source = make_source(tmp_path, size=size)
+    assert set(source.plan[:, 3]) == set(range(8))
+    every = source.take(np.arange(len(source)))
+    ir, vis = jax.jit(cut_patches)(collect(source), every["index"])
+    assert (ir.dtype, vis.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(ir, every["ir"])
+    np.testing.assert_array_equal(vis, every["vis"])
+
+
+def test_order_and_position_are_the_loaders(source):
+    """Half an epoch from one, the rest and more from the other, from the position of the first."""
+    host, feed = batches(source, 8, seed=3), ResidentFeed(source, None)
+    device = feed.batches(8, seed=3)
+    expected = [next(host)["index"] for _ in range(12)]
+    begun = [next(device)["index"] for _ in range(4)]
+    continued = batches(source, 8, seed=3)
+    continued.set_state(json.loads(json.dumps(device.get_state())))
+    back = feed.batches(8, seed=3)
+    ended = [next(continued)["index"] for _ in range(4)]
+    back.set_state(json.loads(json.dumps(continued.get_state())))
+    ended += [next(back)["index"] for _ in range(4)]
+    chex.assert_trees_all_equal(begun + ended, expected)
+
+
+def steps(feed, count=3, guard="allow", seen=None):
+    """State and terms after some steps of a small network, compiled as for users."""
+    # Without the parts that take longest to compile.
+    losses = LossConfig(auxiliary=False)
+    networks = make_networks(ModelConfig(channels=4, stages=1, cpm=False, residual_prior=False), auxiliary=False)
+    optimizer = make_optimizer(OptimizerConfig(), count)
+    step = make_train_step(networks, losses, optimizer, Compute(cut=feed.cut))
+    state, iterator, log = create_state(networks, optimizer, seed=0), feed.batches(4, 0), []
+    given = [next(iterator) for _ in range(count)]
+    with jax.transfer_guard(guard):
+        for batch in given:
+            inputs = feed(batch)
+            if seen is not None:
+                seen.append(inputs)
+            state, terms = step(state, *inputs)
+            log.append(terms)
+    return jax.device_get((state, log))
+
+
+def test_steps_are_the_same_to_the_bit_and_only_indices_are_sent(source):
+    """The guard makes an error of whatever else would be sent, patches as arrays of the host above all."""
+    seen = []
+    resident = steps(ResidentFeed(source, None), guard="disallow", seen=seen)
+    chex.assert_trees_all_equal(resident, steps(HostFeed(source, None)))
+    assert all(pictures is seen[0][0] for pictures, _ in seen)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(seen))
+    assert [(index.dtype, index.shape) for _, index in seen] == [(np.int32, (4,))] * 3
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        steps(HostFeed(source, None), count=1, guard="disallow")
+
+
+def test_on_two_devices_each_cuts_its_own_share(tmp_path):
+    program = """
+import sys, jax, numpy as np
+from pathlib import Path
+jax.config.update("jax_num_cpu_devices", 2)
+from rpfnet_jax.training.devices import make_mesh
+from rpfnet_jax.training.resident import HostFeed, ResidentFeed
+from tests.training.test_resident import make_source
+source, mesh = make_source(Path(sys.argv[1]), count=13), make_mesh(2, 4)
+host, device = HostFeed(source, mesh), ResidentFeed(source, mesh)
+first, second = host.batches(4, 0), device.batches(4, 0)
+cut = jax.jit(device.cut)
+lengths = set()
+for _ in range(8):
+    batch = next(first)
+    expected, inputs = host(batch), device(next(second))
+    got = cut(*inputs)
+    lengths.add((len(batch["index"]), len(inputs[1].sharding.device_set), inputs[1].is_fully_replicated))
+    for ours, theirs in zip(got, expected):
+        assert ours.sharding.is_equivalent_to(theirs.sharding, 4), (ours.sharding, theirs.sharding)
+        np.testing.assert_array_equal(ours, theirs)
+assert lengths == {(4, 2, False), (1, 2, True)}, lengths
+text = cut.lower(*device(next(first))).compile().as_text()
+assert not any(word in text for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute")), text
+print("same")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200
+    )
+    assert done.stdout == "same\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("platform", "limits", "expected"),
+    [
+        ("gpu", [4.0], True),
+        ("gpu", [3.99], False),
+        ("gpu", [9.0, 3.99], False),
+        ("gpu", [None], False),
+        ("cpu", [1000.0], False),
+    ],
+)
+def test_pictures_fit_where_accelerators_have_four_times_the_room(source, platform, limits, expected):
+    taken = sum(2 * height * width for height, width in SIZES)
+    told = [None if limit is None else {"bytes_limit": int(limit * taken)} for limit in limits]
+    devices = [SimpleNamespace(platform=platform, memory_stats=lambda stats=stats: stats) for stats in told]
+    assert fits(source, devices) is expected
+
+
+def test_the_field_decides(source):
+    assert isinstance(make_feed("auto", source, None), HostFeed), "this is a CPU"
+    assert isinstance(make_feed("off", source, None), HostFeed)
+    assert isinstance(make_feed("on", source, None), ResidentFeed)
+
+
+def test_what_cannot_be_is_refused(source, as_users_run_it):
+    with pytest.raises(ValueError, match=r'data\.resident must be "auto", "on" or "off", got \'yes\''):
+        make_feed("yes", source, None)
+    huge = SimpleNamespace(images=[(np.broadcast_to(np.uint8(0), (70_000, 40_000)),) * 2])
+    with pytest.raises(ValueError, match=r"2800000000 pixels, more than the 2147483647"):
+        collect(huge)
+    outside = PatchSource(source.pairs, source.plan + np.array([[0, 0, 9, 0]], np.int32), source.size)
+    with pytest.raises(ValueError, match="not within their pictures"):
+        collect(outside)
