@@ -6,11 +6,10 @@ The one place where data, training, inference, metrics and reports meet; callabl
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,29 +17,16 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from rpfnet_jax.data.images import read_image, write_png
-from rpfnet_jax.data.loader import PatchSource, steps_per_epoch
+from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.data.pairs import Pair, PairError, Role, check_pairs, refuse_overwriting
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import TrainingSets, open_training_sets
 from rpfnet_jax.files import locked, write_atomically
 from rpfnet_jax.inference import Fuser, PictureFuser, open_pair
-from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
-from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
-from rpfnet_jax.training import (
-    Compute,
-    DarkeningConfig,
-    Devices,
-    GuardConfig,
-    OptimizerConfig,
-    StepConfig,
-    TrainingPlan,
-    create_state,
-    make_networks,
-    make_optimizer,
-    train,
-)
+from rpfnet_jax.settings import loss_config, model_config, optimizer_config, run_identity, training_plan
+from rpfnet_jax.training import create_state, make_networks, make_optimizer, train
 from rpfnet_jax.training.processes import check_agreement, is_main, joined, main_first, together
 from rpfnet_jax.weights import FusionDefaults, Weights, save_weights
 
@@ -48,9 +34,6 @@ CONTACT_SHEET_ROWS = 8
 
 # Metrics of which more is better.
 MONITORS = tuple(column for column in COLUMNS if column not in LOWER_IS_BETTER)
-
-# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
-_FREE_FIELDS = ("name", "log", "validation", "fusion", "mesh", "distributed")
 
 
 class Evaluation(NamedTuple):
@@ -107,7 +90,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
 
 def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
     model, defaults = model_config(config), FusionDefaults(**config.fusion)
-    losses, optimizer = loss_config(config), optimizer_config(config)
+    # Before anything is read: refuses impossible values.
+    training_plan(config, patches=1)
     if config.validation.monitor not in MONITORS:
         raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
     sets = main_first("finding the data", lambda: open_training_sets(config.data, workdir, config.seed))
@@ -127,29 +111,12 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         net = Fuser(Weights(model, variables, defaults))
         return {name: value.mean for name, value in evaluate_pairs(net, monitored).summary.items()}
 
-    epoch = steps_per_epoch(len(source), config.batch_size)
-    plan = TrainingPlan(
-        model=model,
-        losses=losses,
-        optimizer=optimizer,
-        total_steps=config.steps or config.epochs * epoch,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        log_every=config.log.every_steps,
-        panels_every=config.log.panels_every_steps,
-        validate_every=config.validation.every_epochs * epoch,
-        checkpoint_every=config.log.checkpoint_every_steps,
-        monitor=config.validation.monitor,
-        devices=_devices(config.mesh.data),
-        resident=config.data.resident,
-        compute=Compute(**config.compute),
-        step=step_config(config),
-    )
+    plan = training_plan(config, len(source))
 
     def write_config() -> None:
         write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
 
-    identity = _identity(record, source)
+    identity = run_identity(record, source)
     free = {name: record[name] for name in ("log", "validation", "mesh")}
     check_agreement({**identity, **free, "data.resident": record["data"]["resident"]})
     # In a workdir with checkpoints, `train` decides first whether this is the same run.
@@ -184,42 +151,6 @@ def untrained(config: ConfigDict) -> Weights:
 def trained_role(weights: Weights) -> Role:
     """The side that functional pictures (PET, SPECT) played in the training of these weights; `vis` where unknown."""
     return weights.training.get("data", {}).get("functional") or "vis"
-
-
-def model_config(config: ConfigDict) -> ModelConfig:
-    """The network that a configuration describes: its reading, with the fields that are not None replaced."""
-    return ModelConfig.from_fields(config.model.to_dict())
-
-
-def loss_config(config: ConfigDict) -> LossConfig:
-    """The objective that a configuration describes; `loss.reading` None means the network's reading."""
-    fields = config.loss.to_dict()
-    return LossConfig.preset(fields.pop("reading") or config.model.reading, **fields)
-
-
-def optimizer_config(config: ConfigDict) -> OptimizerConfig:
-    """Both Adams of a configuration."""
-    return OptimizerConfig(config.learning_rate, **_given(config.schedule))
-
-
-def step_config(config: ConfigDict) -> StepConfig:
-    """What an update does besides descending the gradient."""
-    return StepConfig(
-        guard=GuardConfig(**_given(config.guard)),
-        darkening=DarkeningConfig(**_given(config.darkening)),
-        seed=config.seed,
-        average=config.average or 0.0,
-    )
-
-
-def _given(fields: ConfigDict) -> dict[str, Any]:
-    """Without those that are None: the class's own defaults stay."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _devices(value: str) -> Devices:
-    """`config.mesh.data`, which is text so that the command line takes both words and numbers."""
-    return int(value) if value.isdecimal() else value  # type: ignore[return-value]
 
 
 def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
@@ -331,18 +262,3 @@ def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
             raise PairError(f"no usable {what} pair:\n{problems}")
         warnings.warn(f"left out {len(bad)} of {len(pairs)} {what} pairs (data.skip_bad):\n{problems}", stacklevel=2)
     return good
-
-
-def _identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
-    """What two halves of one run must share: the configuration that decides the result, and the patches."""
-    identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
-    # What leaves every parameter as it is but for rounding may differ; what a run had before there were these fields
-    # is as good as absent.
-    usual = dataclasses.asdict(Compute(remat=record["compute"]["remat"]))
-    identity["compute"] = {name: value for name, value in record["compute"].items() if value != usual[name]}
-    # A data set may move between the halves: its content counts, not its path.
-    identity["data"] = {
-        name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad", "resident")
-    }
-    identity["data"]["content_sha256"] = source.fingerprint()
-    return identity

@@ -37,11 +37,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs import flir
 from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.experiment import Trained, model_config, train_and_evaluate
+from rpfnet_jax.experiment import Trained, train_and_evaluate
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import COLUMNS, PROTOCOLS, Summary, summarise
 from rpfnet_jax.model import variable_shapes
 from rpfnet_jax.reports import comparison_table
+from rpfnet_jax.settings import model_config
 from rpfnet_jax.training import CheckpointError, DivergedError
 from studies.cases import METRICS, STUDIES, Case, Study
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rpfnet_jax.experiment import loss_config, model_config, optimizer_config
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.settings import loss_config, model_config, optimizer_config
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__")
 

@@ -6,7 +6,8 @@ import pytest
 
 from configs import flir
 from rpfnet_jax.data.synthetic import write_scenes
-from rpfnet_jax.experiment import loss_config, make_patch_source, model_config, optimizer_config, untrained
+from rpfnet_jax.experiment import make_patch_source, untrained
+from rpfnet_jax.settings import loss_config, model_config, optimizer_config
 from rpfnet_jax.training import create_state, make_networks, make_optimizer, make_train_step
 from rpfnet_jax.training.panels import make_panels
 from studies.cases import METRICS, STUDIES

@@ -28,10 +28,6 @@ class Patches:
     def names(self, indices):
         return [str(index) for index in indices]
 
-    def take(self, indices):
-        indices = np.asarray(indices, np.int32)
-        return {"ir": self.pictures[indices, 0], "vis": self.pictures[indices, 1], "index": indices}
-
     def head(self, count):
         return self.take(np.arange(count))
 
