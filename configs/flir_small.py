@@ -1,4 +1,9 @@
-"""The small sibling of `flir_plus`: half the channels, two stages instead of three, otherwise the same recipe."""
+"""The small sibling of `flir_plus`: half the channels, two stages instead of three, otherwise the same recipe.
+
+Cost: SMALL_COST
+
+Expect: SMALL_EXPECT
+"""
 
 from ml_collections import ConfigDict
 
