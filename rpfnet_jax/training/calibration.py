@@ -86,12 +86,13 @@ def _batch_moments(model: RPFNet, norm: NormMode, variables: dict, ir: Any, vis:
     def record(layer: Any, arguments: tuple, options: dict, context: nn.module.InterceptorContext) -> Any:
         module = context.module
         if isinstance(module, StageNorm) and context.method_name == "__call__":
-            x, statistics = arguments
+            x, statistics, offset = arguments
             axes = (0, *module.pixel_axes)
             mean = jnp.mean(x, axes, keepdims=True)
             var = jnp.mean(jnp.square(x - mean), axes)
             row = statistics.stage if module.rows > 1 else 0
-            moments["/".join(module.path) + f"@{row}"] = (mean.reshape(-1), var, x.size // mean.size)
+            # What a convolution leaves out of x because the norm would take it away is part of the mean.
+            moments["/".join(module.path) + f"@{row}"] = (mean.reshape(-1) + offset, var, x.size // mean.size)
         return layer(*arguments, **options)
 
     # `image` mode leaves out the biases before a norm, which belong to the means that the other modes take away.
