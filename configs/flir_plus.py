@@ -16,13 +16,8 @@ from configs import flir
 
 
 def get_config() -> ConfigDict:
-    config = improve(flir.get_config())
+    config = flir.get_config()
     config.name = "flir_plus"
-    return config
-
-
-def improve(config: ConfigDict) -> ConfigDict:
-    """Replaces the paper's recipe in a configuration of any set of pairs."""
     config.batch_size = 8
     config.steps = 1000
     config.learning_rate = 2e-3

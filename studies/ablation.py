@@ -24,7 +24,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,13 +229,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    options = parse()
+def run_command(make_page: Callable[[Plan], str], config: ConfigDict, options: argparse.Namespace) -> None:
+    """What a study does when it is run as a script: prints its page, says how it was stopped, or ends with an error.
+
+    Args:
+        make_page: makes the runs and returns the page.
+        config: what the cases change, before the options.
+        options: of `make_parser`.
+    """
     enable_compilation_cache()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        plan = Plan(options.workdir, with_options(flir.get_config(), options), options.seeds)
-        print(run_study(options.study, STUDIES[options.study], plan))
+        print(make_page(Plan(options.workdir, with_options(config, options), options.seeds)))
     except Stopped as stopped:
         print(stopped)
     except KeyboardInterrupt:
@@ -243,6 +248,11 @@ def main() -> None:
         print("stopped; the same command continues")
     except (OSError, ValueError, CheckpointError, DivergedError) as error:
         sys.exit(f"error: {error}")
+
+
+def main() -> None:
+    options = parse()
+    run_command(lambda plan: run_study(options.study, STUDIES[options.study], plan), flir.get_config(), options)
 
 
 if __name__ == "__main__":

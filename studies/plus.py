@@ -8,7 +8,6 @@ the time; each run has a folder of its own and is not done again. Leaves `<workd
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +18,8 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs import flir_small
-from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.training import CheckpointError, DivergedError
-from studies.ablation import Plan, Row, Stopped, make_csv, make_parser, run, with_options
+from studies.ablation import Plan, Row, make_csv, make_parser, run, run_command
 from studies.cases import Case
 
 CASES = tuple(
@@ -69,27 +66,22 @@ def report(rows: Sequence[Row]) -> str:
     )
 
 
-def main() -> None:
-    options = make_parser(__doc__).parse_args()
-    enable_compilation_cache()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        plan = Plan(options.workdir, with_options(flir_small.get_config(), options), options.seeds)
-        rows: list[Row] = []
-        for seed in plan.seeds:
-            for case in CASES:
-                print(f"{case.name}, seed {seed}", flush=True)
-                rows.append(run(plan, case, seed))
-                write_atomically(plan.workdir / "plus.csv", make_csv(rows).encode())
-        write_atomically(plan.workdir / "plus.md", report(rows).encode())
-        print(report(rows))
-    except Stopped as stopped:
-        print(stopped)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues")
-    except (OSError, ValueError, CheckpointError, DivergedError) as error:
-        sys.exit(f"error: {error}")
+def make_page(plan: Plan) -> str:
+    """Makes all runs; writes their CSV after each of them and the page at the end, which it returns.
+
+    Raises:
+        Stopped, CheckpointError: as `studies.ablation.run`.
+    """
+    rows: list[Row] = []
+    for seed in plan.seeds:
+        for case in CASES:
+            print(f"{case.name}, seed {seed}", flush=True)
+            rows.append(run(plan, case, seed))
+            write_atomically(plan.workdir / "plus.csv", make_csv(rows).encode())
+    page = report(rows)
+    write_atomically(plan.workdir / "plus.md", page.encode())
+    return page
 
 
 if __name__ == "__main__":
-    main()
+    run_command(make_page, flir_small.get_config(), make_parser(__doc__).parse_args())
