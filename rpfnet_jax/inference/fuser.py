@@ -153,7 +153,7 @@ class Fuser(PictureFuser):
         """The compiled program for a shape, and the variables that it takes."""
         config, variables = self.config, self.variables
         # Without norms every mode is the same program.
-        norm: Any = "none" if config.norm == "none" else self.defaults.norm
+        norm = config.norm_mode(self.defaults.norm)
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded()
         if len(shape) == 4:

@@ -110,6 +110,10 @@ class ModelConfig:
         """
         return cls.preset(fields["reading"], **{name: value for name, value in fields.items() if name != "reading"})
 
+    def norm_mode(self, asked: Any) -> Any:
+        """The `NormMode` that is computed where one is asked for: a network without norms has only `none`."""
+        return "none" if self.norm == "none" else asked
+
     @property
     def statistics_rows(self) -> int:
         """Rows of running statistics in each norm layer of a stage: N when the stages share their weights."""

@@ -137,7 +137,7 @@ class RPFNet(nn.Module):
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         config = self.config
-        statistics = Statistics("none" if config.norm == "none" else norm, adapt, execution=self.execution)
+        statistics = Statistics(config.norm_mode(norm), adapt, execution=self.execution)
         residual = None
         if config.residual_prior:
             residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
@@ -171,7 +171,7 @@ class AuxiliaryDecoder(nn.Module):
     @nn.compact
     def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
         """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        statistics = Statistics("none" if self.config.norm == "none" else norm, execution=self.execution)
+        statistics = Statistics(self.config.norm_mode(norm), execution=self.execution)
         return Reconstruction(self.config.channels, name="head")(residual, statistics)
 
 
