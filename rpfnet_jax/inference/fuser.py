@@ -157,7 +157,7 @@ class Fuser(PictureFuser):
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded()
         if len(shape) == 4:
-            memory.check(config, shape)
+            memory.check(config, shape, features)
         program = engine.Program(config, norm, shape, features)
         return engine.compiled(program, variables, self.on_compile), variables
 

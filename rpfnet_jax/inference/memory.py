@@ -9,18 +9,26 @@ import jax
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.model.transformer import WINDOW, head_count
 
-# Activations of C channels that are alive at once; a test holds it against what the compiler reports.
-_LIVE_ACTIVATIONS = 16
+# Activations of C channels that are alive at once, by the fusion block; tests hold all this against what the compiler
+# reports, of which adaptive mode takes the most.
+_LIVE_ACTIVATIONS = {"fdfm": 11, "transformer": 16}
 # With Transformer blocks also maps of attention scores: for each head and pixel as many as a window has pixels.
 _LIVE_SCORES = 5
+# For each scale of a source's details.
+_LIVE_DETAILS = 6
 _BYTES = 4
 _SHARE = 0.9
 
 
-def estimate(config: ModelConfig, shape: tuple[int, ...]) -> int:
-    """Bytes that fusing a batch of this shape, (B, H, W, 1), takes beside the weights; an upper estimate."""
+def estimate(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> int:
+    """Bytes that fusing a batch of this shape, (B, H, W, 1), takes beside the weights; an upper estimate.
+
+    With `features` the maps of all stages are part of it, four a stage.
+    """
     batch, height, width = shape[:3]
-    planes = _LIVE_ACTIVATIONS * config.channels
+    planes = _LIVE_ACTIVATIONS[config.fusion_block] * config.channels + _LIVE_DETAILS * 2 * config.details
+    if features:
+        planes += 4 * config.stages * config.channels
     if config.fusion_block == "transformer":
         planes += _LIVE_SCORES * head_count(config.channels) * WINDOW**2
     return planes * batch * height * width * _BYTES
@@ -37,9 +45,9 @@ def available() -> int | None:
     return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
 
 
-def check(config: ModelConfig, shape: tuple[int, ...]) -> None:
+def check(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> None:
     """Raises MemoryError, with both figures and the way out, when a batch of this shape will not fit."""
-    needed, there = estimate(config, shape), available()
+    needed, there = estimate(config, shape, features), available()
     if there is not None and needed > _SHARE * there:
         raise MemoryError(
             f"fusing {shape[0]} picture(s) of {shape[1]}x{shape[2]} takes about {needed / 2**30:.1f} GiB and "

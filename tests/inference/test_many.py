@@ -128,14 +128,25 @@ def test_one_tile_is_the_whole_picture(net):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"fusion_block": "transformer"}, {"fusion_block": "transformer", "channels": 4}], ids=str
+    "fields",
+    [
+        {},
+        {"fusion_block": "transformer"},
+        {"fusion_block": "transformer", "channels": 4},
+        {"channels": 4, "norm": "none", "base": "exposed_sum", "details": 6},
+    ],
+    ids=str,
 )
 def test_estimate_holds_what_the_compiler_reports(fields):
     config, shape = ModelConfig.preset("released", **fields), (1, 96, 128, 1)
     variables = {path: jnp.zeros(size) for path, size in variable_shapes(config).items()}
-    for norm in ("image", "running"):
-        compiled = engine.compiled(engine.Program(config, norm, shape), unflatten_dict(variables, sep="/"))
-        assert compiled.memory_analysis().temp_size_in_bytes <= memory.estimate(config, shape)
+    modes = ("image", "running", "adaptive") if config.norm == "batch" else ("none",)
+    for norm, features in [*((mode, False) for mode in modes), (modes[0], True)]:
+        compiled = engine.compiled(engine.Program(config, norm, shape, features), unflatten_dict(variables, sep="/"))
+        taken = compiled.memory_analysis()
+        needed = taken.temp_size_in_bytes + taken.output_size_in_bytes
+        # Neither too little nor so much that pictures are refused which would fit.
+        assert needed <= memory.estimate(config, shape, features) < 2.2 * needed
 
 
 def test_what_does_not_fit_is_refused_with_a_way_out(net, monkeypatch):
