@@ -61,6 +61,7 @@ def get_config() -> ConfigDict:
     config.model.residual_prior = placeholder(bool)  # True (both); False: no residual branch; cpm, auxiliary: False.
     config.model.norm = placeholder(str)  # "batch" (both readings), "none": convolutions without any norm.
     config.model.base = placeholder(str)  # "none" (both readings), "exposed_sum": F is that and what is learned.
+    config.model.details = placeholder(int)  # 0 (both readings), n: the head weighs n scales of both sources' details.
 
     config.loss = ConfigDict()
     config.loss.reading = placeholder(str)  # None: that of the model.

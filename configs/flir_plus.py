@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config = flir.get_config()
     config.name = "flir_plus"
     config.batch_size = 8
-    config.steps = 1000
+    config.steps = 1200
     config.learning_rate = 2e-3
     config.schedule.shape = "cosine"
     config.schedule.warmup = 0.05
@@ -29,13 +29,14 @@ def get_config() -> ConfigDict:
     # Statistics of the picture are what turns night into fog, stored ones what dims the day: this has none.
     config.model.norm = "none"
     config.model.base = "exposed_sum"
+    config.model.details = 3
     config.loss.auxiliary = False
     config.loss.contrastive = 0.0
-    config.loss.lambda2 = 3.0
+    config.loss.lambda2 = 4.5
     config.loss.intensity = 1.0
     config.loss.target = "exposed_sum"
-    config.loss.texture = 4.0
-    config.loss.difference_correlation = 1.0
+    config.loss.texture = 10.0
+    config.loss.difference_correlation = 0.25
     config.data.augment = True
     config.log.checkpoint_every_steps = 100
     return config

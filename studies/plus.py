@@ -27,7 +27,8 @@ CASES = tuple(
     for name, fields in {
         "the recipe": {},
         "batch norm instead of none": {"model.norm": "batch"},
-        "no base": {"model.base": "none"},
+        "no details in the head": {"model.details": 0},
+        "neither base nor details": {"model.base": "none", "model.details": 0},
         "base, nothing pulls to it": {"loss.intensity": 0.0},
         "no texture term": {"loss.texture": 0.0},
         "no structure term": {"loss.lambda2": 0.0},

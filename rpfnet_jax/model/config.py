@@ -10,6 +10,8 @@ Reading = Literal["paper", "released"]
 
 MAX_STAGES = 64
 MAX_CHANNELS = 4096
+# Of which the last smoothing reaches 126 pixels.
+MAX_DETAILS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,8 @@ class ModelConfig:
             computes the same, and a picture's darkness is neither lifted nor lost.
         base: what the head's output is added to before its sigmoid: `none` (both readings), or the logit of the
             `exposed_sum` of both sources, so that the network only says where F differs from that.
+        details: how many scales of both sources' details (`rpfnet_jax.starlet`) the head weighs, pixel by pixel, and
+            adds to its output. 0 (both readings): none. Needs a base.
     """
 
     channels: int = 32
@@ -53,10 +57,11 @@ class ModelConfig:
     residual_prior: bool = True
     norm: Literal["batch", "none"] = "batch"
     base: Literal["none", "exposed_sum"] = "none"
+    details: int = 0
 
     def __post_init__(self) -> None:
         # Checked, because these values also come from files: as floats or lists they would fail somewhere inside JAX.
-        for name in ("channels", "stages"):
+        for name in ("channels", "stages", "details"):
             if type(getattr(self, name)) is not int:
                 raise ValueError(f"model.{name} must be int, got {getattr(self, name)!r}")
         for name in ("share_stages", "attention", "cpm", "residual_prior"):
@@ -81,6 +86,10 @@ class ModelConfig:
             raise ValueError(f"model.norm must be 'batch' or 'none', got {self.norm!r}")
         if self.base not in ("none", "exposed_sum"):
             raise ValueError(f"model.base must be 'none' or 'exposed_sum', got {self.base!r}")
+        if not 0 <= self.details <= MAX_DETAILS:
+            raise ValueError(f"model.details must be from 0 to {MAX_DETAILS}, got {self.details}")
+        if self.details and self.base == "none":
+            raise ValueError("model.details must be 0 where model.base is 'none': there is nothing to add details to")
         if self.cpm and not self.residual_prior:
             raise ValueError("model.cpm must be False where model.residual_prior is: it promotes the residual branch")
 

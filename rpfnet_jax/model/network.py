@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from rpfnet_jax import starlet
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.cpm import CPM
 from rpfnet_jax.model.execution import Execution
@@ -24,6 +25,8 @@ from rpfnet_jax.model.transformer import TransformerBlock
 from rpfnet_jax.tone import exposed_sum, logit
 
 MIN_SIDE = 16
+# In logits: at mid-grey a detail that the head weighs with 0.4 is added to F at its own size.
+_DETAIL_GAIN = 10.0
 
 
 class StageFeatures(NamedTuple):
@@ -69,18 +72,25 @@ class Reconstruction(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "b h w c"], statistics: Statistics, base: Float[Array, "b h w 1"] | None = None
+        self,
+        features: Float[Array, "b h w c"],
+        statistics: Statistics,
+        base: Float[Array, "b h w 1"] | None = None,
+        details: Float[Array, "b h w s"] | None = None,
     ) -> Float[Array, "b h w 1"]:
-        """Maps features to (0, 1); `base` is added before the sigmoid.
+        """Maps features to (0, 1); before the sigmoid `base` is added, and `details`, each times its own map.
 
         With a base the last convolution starts as zero: from random weights the first thing that training does is to
         silence the features that spoil the base, and many never come back.
         """
         x = ConvBlock(self.channels, name="block_0")(features, statistics)
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
-        logits = Conv(1, initial=torch_uniform if base is None else _zeros, name="out")(
-            x, statistics.execution.precision
-        )
+        outputs = 1 if details is None else 1 + details.shape[-1]
+        initial = torch_uniform if base is None else _zeros
+        maps = Conv(outputs, initial=initial, name="out")(x, statistics.execution.precision)
+        logits = maps[..., :1]
+        if details is not None:
+            logits += jnp.sum(maps[..., 1:] * details, -1, keepdims=True)
         return jax.nn.sigmoid(logits if base is None else base + logits)
 
 
@@ -155,7 +165,11 @@ class RPFNet(nn.Module):
 
         summed = fusion if residual is None else residual + fusion
         base = None if config.base == "none" else logit(exposed_sum(ir, vis_y, exposure))
-        fused = Reconstruction(config.channels, name="head")(summed, statistics, base)
+        details = None
+        if config.details:
+            scales = [starlet.details(image, config.details) for image in (ir, vis_y)]
+            details = _DETAIL_GAIN * jnp.concatenate(scales, -1)
+        fused = Reconstruction(config.channels, name="head")(summed, statistics, base, details)
         return (fused, tuple(maps)) if features else fused
 
 

@@ -1,12 +1,15 @@
 """The fields that `flir_plus` adds to the network: no norms, and a base that the head adds to."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rpfnet_jax import starlet
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
-from rpfnet_jax.tone import BRIGHTER, GAIN, LEVEL, exposed_sum
+from rpfnet_jax.tone import DARK_SHARE, GAIN, LEVEL, SHARE, exposed_sum
 
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 
@@ -68,10 +71,32 @@ def test_the_exposed_sum_leaves_the_dark_alone_and_keeps_its_level():
     dark, bright = (jnp.asarray(rng.uniform(*ends, (2, 1, 20, 20, 1)), jnp.float32) for ends in ((0, 0.2), (0.5, 0.9)))
     black = jnp.zeros_like(dark[0])
     np.testing.assert_array_equal(exposed_sum(black, black), black)
-    expected = (1 - BRIGHTER) * GAIN * dark.sum(0) + BRIGHTER * dark.max(0)
+    expected = (1 - DARK_SHARE) * GAIN * dark.sum(0) + DARK_SHARE * dark.max(0)
     np.testing.assert_allclose(exposed_sum(*dark), expected, atol=1e-6)
-    exposed = (exposed_sum(*bright) - BRIGHTER * bright.max(0)) / (1 - BRIGHTER)
+    exposed = (exposed_sum(*bright) - SHARE * bright.max(0)) / (1 - SHARE)
     assert float(exposed.mean()) == pytest.approx(LEVEL, abs=0.02)
+
+
+def test_the_exposed_sum_is_continuous_from_dark_to_bright():
+    pattern = jnp.asarray(np.random.default_rng(0).random((2, 1, 20, 20, 1)), jnp.float32)
+    levels = [exposed_sum(*(scale * pattern)) for scale in np.linspace(0.2, 1, 401, dtype=np.float32)]
+    steps = [float(jnp.abs(b - a).max()) for a, b in itertools.pairwise(levels)]
+    assert max(steps) < 0.01
+
+
+def test_the_head_weighs_details_of_both_sources(images):
+    config = ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum", details=2)
+    variables = init_variables(RPFNet(config), jax.random.key(0), *images)
+    out = variables["params"]["head"]["out"]
+    assert out["kernel"].shape == (3, 3, 2, 5)
+    # Only a bias is not zero: that of the map which weighs the infrared picture's second scale.
+    variables["params"]["head"]["out"] = {"kernel": jnp.zeros((3, 3, 2, 5)), "bias": jnp.asarray([0, 0, 0.4, 0, 0.0])}
+    flat = [jnp.full_like(images[0], 0.5), jnp.zeros_like(images[0])]
+    np.testing.assert_allclose(RPFNet(config).apply(variables, *flat), exposed_sum(*flat), atol=1e-6)
+    ir, vis = images
+    base = jnp.clip(exposed_sum(ir, vis), 0.5 / 255, 1 - 0.5 / 255)
+    expected = jax.nn.sigmoid(jnp.log(base / (1 - base)) + 4 * starlet.details(ir, 2)[..., 1:])
+    np.testing.assert_allclose(RPFNet(config).apply(variables, ir, vis), expected, atol=1e-5)
 
 
 def test_a_tile_is_exposed_like_its_picture():
@@ -92,7 +117,7 @@ def test_black_and_white_have_finite_gradients():
         assert np.isfinite(leaf).all()
 
 
-@pytest.mark.parametrize("field", [{"norm": "layer"}, {"base": "mean"}])
+@pytest.mark.parametrize("field", [{"norm": "layer"}, {"base": "mean"}, {"details": 1.0}, {"details": 1}])
 @pytest.mark.usefixtures("as_users_run_it")
 def test_impossible_values_are_refused(field):
     with pytest.raises(ValueError, match=f"model.{next(iter(field))} must be"):
