@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config = flir.get_config()
     config.name = "flir_plus"
     config.batch_size = 8
-    config.steps = 1200
+    config.steps = 700
     config.learning_rate = 2e-3
     config.schedule.shape = "cosine"
     config.schedule.warmup = 0.05
@@ -32,11 +32,11 @@ def get_config() -> ConfigDict:
     config.model.details = 3
     config.loss.auxiliary = False
     config.loss.contrastive = 0.0
-    config.loss.lambda2 = 4.5
+    config.loss.lambda2 = 3.0
     config.loss.intensity = 1.0
     config.loss.target = "exposed_sum"
-    config.loss.texture = 10.0
-    config.loss.difference_correlation = 0.25
+    config.loss.texture = 4.0
+    config.loss.difference_correlation = 0.5
     config.data.augment = True
     config.log.checkpoint_every_steps = 100
     return config

@@ -9,7 +9,7 @@ import pytest
 
 from rpfnet_jax import starlet
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
-from rpfnet_jax.tone import DARK_SHARE, GAIN, LEVEL, SHARE, exposed_sum
+from rpfnet_jax.tone import DARK_GAIN, DARK_SHARE, LEVEL, SHARE, exposed_sum
 
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 
@@ -71,7 +71,7 @@ def test_the_exposed_sum_leaves_the_dark_alone_and_keeps_its_level():
     dark, bright = (jnp.asarray(rng.uniform(*ends, (2, 1, 20, 20, 1)), jnp.float32) for ends in ((0, 0.2), (0.5, 0.9)))
     black = jnp.zeros_like(dark[0])
     np.testing.assert_array_equal(exposed_sum(black, black), black)
-    expected = (1 - DARK_SHARE) * GAIN * dark.sum(0) + DARK_SHARE * dark.max(0)
+    expected = (1 - DARK_SHARE) * DARK_GAIN * dark.sum(0) + DARK_SHARE * dark.max(0)
     np.testing.assert_allclose(exposed_sum(*dark), expected, atol=1e-6)
     exposed = (exposed_sum(*bright) - SHARE * bright.max(0)) / (1 - SHARE)
     assert float(exposed.mean()) == pytest.approx(LEVEL, abs=0.02)

@@ -1,0 +1,85 @@
+"""The weights that come with the package against each other: size, speed and quality.
+
+    python benchmarks/shipped.py --data=data/flir/val --figure=docs/images/shipped.png
+
+Times are of the network alone, batch 1, each in its own norm mode and all in turns, so that a drifting machine slows
+every one. Quality is the mean over the pairs of --data. Writes Markdown; the figure is the paper's Figure 1b's kind.
+Needs the extra that `rpfnet figure` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+# Run as a script, the folder of this file is on the path and the package is not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.torch_side import available_cores, positive, use_threads
+from rpfnet_jax.allocator import keep_freed_memory
+
+COLUMNS = {"EN": "en", "CC": "cc", "SCD": "scd", "VIFp": "vifp_standard", "Qabf": "qabf", "SSIM": "ssim"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of pairs to measure quality on")
+    parser.add_argument("--names", nargs="+", default=["flir", "flir_plus", "flir_small"], help="shipped weights")
+    parser.add_argument("--metric", choices=COLUMNS, default="VIFp", help="of the figure")
+    parser.add_argument("--figure", type=Path, help="the figure to write, .png or .pdf")
+    parser.add_argument("--rounds", type=positive, default=9)
+    parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
+    args = parser.parse_args()
+
+    use_threads(args.threads)
+    keep_freed_memory()
+    # Only now: importing JAX starts its threads.
+    from rpfnet_jax import load
+    from rpfnet_jax.cli.output import write_figure
+    from rpfnet_jax.data.pairs import find_pairs
+    from rpfnet_jax.experiment import evaluate_pairs
+    from rpfnet_jax.inference.cost import fusion_cost
+    from rpfnet_jax.reports import Bubble, bubble_figure
+
+    nets = {name: load(name) for name in args.names}
+    times = _times(nets, args.rounds)
+    pairs = find_pairs(args.data)
+    slowest = max(times.values())
+    print(f"| name | parameters | GFLOPs | 480x640 | speed | {' | '.join(COLUMNS)} |\n|{'---|' * (5 + len(COLUMNS))}")
+    bubbles = []
+    for name, net in nets.items():
+        cost, summary = fusion_cost(net, 480, 640), evaluate_pairs(net, pairs).summary
+        gflops = (cost.flops + cost.fft_flops) / 1e9
+        values = " | ".join(f"{summary[column].mean:.3f}" for column in COLUMNS.values())
+        seconds = times[name]
+        print(
+            f"| `{name}` | {cost.parameters:,} | {gflops:.1f} | {seconds:.3f} s | {slowest / seconds:.1f} | {values} |",
+            flush=True,
+        )
+        quality = summary[COLUMNS[args.metric]].mean
+        bubbles.append(Bubble(f"{name}, {seconds:.2f} s", quality, cost.parameters, gflops))
+    if args.figure:
+        write_figure(args.figure, bubble_figure(args.metric, bubbles), 150)
+
+
+def _times(nets: dict, rounds: int) -> dict[str, float]:
+    """Median seconds of one 480x640 picture."""
+    import numpy as np
+
+    images = np.random.default_rng(0).random((2, 1, 480, 640, 1), np.float32)
+    seconds: dict[str, list[float]] = {name: [] for name in nets}
+    # The first round compiles.
+    for number in range(rounds + 1):
+        for name, net in nets.items():
+            start = time.perf_counter()
+            net.fuse_luminance(*images).block_until_ready()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
