@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 # Chosen on flir/val (10 pairs, by day and made dark) among gains of 0.75 to 1 and shares of 0 to 1; docs/weights.md
-# says why they depend on the exposure, the mean of IR + VIS_Y: 0.8 to 1.3 in the FLIR training pairs, 0.1 to 0.3 at night.
+# says why they depend on the exposure, the mean of IR + VIS_Y: 0.8 to 1.3 in FLIR's training, 0.1 to 0.3 at night.
 GAIN, DARK_GAIN = 0.8, 1.0
 GAIN_RANGE = (0.6, 1.0)
 SHARE, DARK_SHARE = 0.2, 0.7
