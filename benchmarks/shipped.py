@@ -4,7 +4,7 @@
 
 Times are of the network alone, batch 1, each in its own norm mode and all in turns, so that a drifting machine slows
 every one. Quality is the mean over the pairs of --data. Writes Markdown; the figure is the paper's Figure 1b's kind.
-Needs the extra that `rpfnet figure` needs.
+Needs the extra `report`.
 """
 
 from __future__ import annotations
