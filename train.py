@@ -9,6 +9,7 @@ from ml_collections import config_flags
 
 from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.cores import offer_cores
 from rpfnet_jax.experiment import train_and_evaluate
 from rpfnet_jax.training import CheckpointError, DivergedError
 from rpfnet_jax.training.processes import PeerError, is_main
@@ -23,6 +24,8 @@ def main(arguments: list[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax reports every file at INFO.
     keep_freed_memory()
+    if _CONFIG.value.distributed.coordinator is None:  # Processes need equally many devices; machines may differ.
+        offer_cores()
     enable_compilation_cache()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workdir = Path(_WORKDIR.value).expanduser()

@@ -12,12 +12,15 @@ import numpy as np
 from benchmarks.fixed_batch import fixed_batch
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.training import OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
+from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
+from rpfnet_jax.training.devices import make_mesh, replicate, spread
 from rpfnet_jax.weights import to_torch
 
 
 class CompiledStep:
     """A train step, compiled ahead of its first call. Called, it trains once and returns the loss before the update.
+
+    All devices share the batch, as in `train.py`.
 
     Args:
         model: the network.
@@ -35,10 +38,11 @@ class CompiledStep:
         networks = make_networks(model)
         # So long a run that the schedule never drops the rate during the comparison.
         optimizer = make_optimizer(OptimizerConfig(), total_steps=1_000_000)
-        self.state = create_state(networks, optimizer, seed=0)
-        self._visible, self._infrared = fixed_batch(batch, patch)
+        mesh = make_mesh("auto", batch)
+        self.state = replicate(create_state(networks, optimizer, seed=0), mesh)
+        self._visible, self._infrared = (spread(side, batch, mesh) for side in fixed_batch(batch, patch))
         start = time.perf_counter()
-        train_step: Any = make_train_step(networks, losses, optimizer)
+        train_step: Any = make_train_step(networks, losses, optimizer, Compute(mesh=mesh))
         self.compiled = train_step.lower(self.state, self._infrared, self._visible).compile()
         self.compile_seconds = time.perf_counter() - start
 

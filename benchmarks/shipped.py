@@ -18,8 +18,9 @@ from pathlib import Path
 # Run as a script, the folder of this file is on the path and the package is not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.torch_side import available_cores, positive, use_threads
+from benchmarks.torch_side import positive, use_threads
 from rpfnet_jax.allocator import keep_freed_memory
+from rpfnet_jax.cores import available_cores
 
 COLUMNS = {"EN": "en", "CC": "cc", "SCD": "scd", "VIFp": "vifp_standard", "Qabf": "qabf", "SSIM": "ssim"}
 

@@ -19,8 +19,9 @@ from pathlib import Path
 # Run as a script, the folder of this file is on the path and the package is not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.torch_side import available_cores, positive, use_threads
+from benchmarks.torch_side import positive, use_threads
 from rpfnet_jax.allocator import keep_freed_memory
+from rpfnet_jax.cores import available_cores, offer_cores
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
 
     use_threads(args.threads)
     keep_freed_memory()
+    offer_cores()
     # Only now: importing JAX starts its threads.
     import jax
 

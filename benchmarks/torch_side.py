@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
+from rpfnet_jax.cores import available_cores
+
 FOLDER = Path(__file__).resolve().parent
 TORCH_VERSION = "2.13.0"
 # glibc gives blocks of 32 MiB and more back at once, and the kernel zeroes their pages at each allocation: PyTorch
@@ -107,12 +109,6 @@ def use_threads(threads: int) -> None:
         os.sched_setaffinity(0, cores[:threads])
     elif threads != available_cores():
         raise SystemExit("--threads: this system cannot confine a process to some of its cores")
-
-
-def available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def positive(text: str) -> int:

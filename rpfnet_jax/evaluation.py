@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from rpfnet_jax.allocator import keep_freed_memory
+from rpfnet_jax.cores import available_cores
 from rpfnet_jax.data.images import read_image
 from rpfnet_jax.data.pairs import PairError
 from rpfnet_jax.data.triples import Triple, check_triples
@@ -22,7 +22,7 @@ _WORKERS_PAY_FROM = 16
 
 def workers_for(count: int) -> int:
     """How many processes to measure so many triples with: one per core, or this one alone where starting costs more."""
-    return (os.cpu_count() or 1) if count >= _WORKERS_PAY_FROM else 1
+    return available_cores() if count >= _WORKERS_PAY_FROM else 1
 
 
 def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool = False) -> dict[str, dict[str, float]]:

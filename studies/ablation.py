@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs import flir
 from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.cores import offer_cores
 from rpfnet_jax.experiment import Trained, train_and_evaluate
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import COLUMNS, PROTOCOLS, Summary, summarise
@@ -237,6 +238,7 @@ def run_command(make_page: Callable[[Plan], str], config: ConfigDict, options: a
         config: what the cases change, before the options.
         options: of `make_parser`.
     """
+    offer_cores()
     enable_compilation_cache()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
