@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet
+from rpfnet_jax.tone import measure_exposure
 
 CAPACITY = 32
 
@@ -44,7 +45,7 @@ def compiled(program: Program, variables: Any, on_compile: Callable[[Program], N
         on_compile: told before a compilation starts.
 
     Returns:
-        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt, exposure), the last of shape (B,).
+        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt, exposure).
     """
     with _lock:
         function = _compiled.get(program)
@@ -69,5 +70,6 @@ def _compile(program: Program, variables: Any) -> Any:
 
     image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    adapt, exposure = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), program.shape[:1]))
+    adapt = jax.ShapeDtypeStruct((), jnp.float32)
+    exposure = jax.eval_shape(measure_exposure, image, image)
     return jax.jit(fuse).lower(abstract, image, image, adapt, exposure).compile()

@@ -18,6 +18,7 @@ from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.pictures import OutputType, Picture, open_sources
 from rpfnet_jax.inference.tiling import TiledFuser
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, StageFeatures, fold
+from rpfnet_jax.tone import Exposure, measure_exposure
 from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
 
 LARGEST_BATCH = 16
@@ -129,7 +130,7 @@ class Fuser(PictureFuser):
         self,
         ir: Shaped[np.ndarray, "b h w"],
         vis_y: Shaped[np.ndarray, "b h w"],
-        exposure: Float[np.ndarray, " b"] | None = None,
+        exposure: Exposure | None = None,
     ) -> Array:
         """See `PictureFuser.start`; `exposure` as in `RPFNet`."""
         return self._run(ir[..., None], vis_y[..., None], exposure=exposure)[..., 0]
@@ -161,12 +162,13 @@ class Fuser(PictureFuser):
         program = engine.Program(config, norm, shape, features)
         return engine.compiled(program, variables, self.on_compile), variables
 
-    def _run(self, ir: Any, vis_y: Any, features: bool = False, exposure: Any = None) -> Any:
+    def _run(self, ir: Any, vis_y: Any, features: bool = False, exposure: Exposure | None = None) -> Any:
         if ir.shape != vis_y.shape:
             raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
         function, variables = self._compiled(tuple(ir.shape), features)
         if exposure is None:
-            exposure = np.zeros(len(ir), np.float32) if self.config.base == "none" else (ir + vis_y).mean((1, 2, 3))
+            unused = self.config.base == "none"
+            exposure = Exposure(*np.zeros((5, len(ir)), np.float32)) if unused else measure_exposure(ir, vis_y)
         return function(variables, ir, vis_y, jnp.float32(self.defaults.adapt), exposure)
 
 

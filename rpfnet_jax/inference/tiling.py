@@ -10,6 +10,7 @@ from jaxtyping import Float32, Shaped
 
 from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.model import MIN_SIDE
+from rpfnet_jax.tone import measure_exposure
 
 FuseTile = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -43,8 +44,7 @@ class TiledFuser(PictureFuser):
         """See `PictureFuser.start`; does not return before the work is done."""
 
         def fuse_whole(whole_ir: np.ndarray, whole_vis: np.ndarray) -> np.ndarray:
-            # In float64: of many millions of values.
-            exposure = np.array([whole_ir.mean(dtype=np.float64) + whole_vis.mean(dtype=np.float64)], np.float32)
+            exposure = measure_exposure(whole_ir[None, ..., None], whole_vis[None, ..., None])
 
             def fuse(ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
                 return np.asarray(self.net.start(ir[None], vis_y[None], exposure))[0]

@@ -22,7 +22,7 @@ from rpfnet_jax.model.fdfm import FDFM
 from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm, torch_uniform
 from rpfnet_jax.model.rpm import RPM
 from rpfnet_jax.model.transformer import TransformerBlock
-from rpfnet_jax.tone import exposed_sum, logit
+from rpfnet_jax.tone import Exposure, exposed_sum, logit
 
 MIN_SIDE = 16
 # In logits: at mid-grey a detail that the head weighs with 0.4 is added to F at its own size.
@@ -123,7 +123,7 @@ class RPFNet(nn.Module):
         norm: NormMode = "image",
         adapt: float | Float[Array, ""] = 0.1,
         features: bool = False,
-        exposure: Float[Array, " b"] | None = None,
+        exposure: Exposure | None = None,
     ) -> Float[Array, "b h w 1"] | tuple[Float[Array, "b h w 1"], tuple[StageFeatures, ...]]:
         """Fuses a batch of registered pairs.
 
@@ -134,8 +134,8 @@ class RPFNet(nn.Module):
                 `mutable=["batch_stats"]` is training.
             adapt: weight of the image's own statistics in `adaptive` mode.
             features: also return the feature maps of every stage (Figure 3). Static, like `norm`.
-            exposure: mean of IR + VIS_Y of the pictures that the images are tiles of; None: they are whole. Only a
-                network with a base asks for it.
+            exposure: of the pictures that the images are tiles of; None: they are whole. Only a network with a base
+                asks for it.
 
         Returns:
             The fused luminance in (0, 1), (B, H, W, 1); with `features`, a pair of it and the N `StageFeatures`.

@@ -9,7 +9,7 @@ import pytest
 
 from rpfnet_jax import starlet
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
-from rpfnet_jax.tone import DARK_GAIN, DARK_SHARE, LEVEL, SHARE, exposed_sum
+from rpfnet_jax.tone import CONTRAST, DARK_GAIN, DARK_SHARE, LEVEL, SHARE, exposed_sum, measure_exposure
 
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 
@@ -73,8 +73,28 @@ def test_the_exposed_sum_leaves_the_dark_alone_and_keeps_its_level():
     np.testing.assert_array_equal(exposed_sum(black, black), black)
     expected = (1 - DARK_SHARE) * DARK_GAIN * dark.sum(0) + DARK_SHARE * dark.max(0)
     np.testing.assert_allclose(exposed_sum(*dark), expected, atol=1e-6)
-    exposed = (exposed_sum(*bright) - SHARE * bright.max(0)) / (1 - SHARE)
-    assert float(exposed.mean()) == pytest.approx(LEVEL, abs=0.02)
+    assert float(_exposed(*bright).mean()) == pytest.approx(LEVEL, abs=0.02)
+
+
+def test_the_exposed_sum_has_its_contrast_where_the_gain_allows_it(images):
+    ir, vis = (0.55 + 0.6 * (image - 0.5) for image in images)
+    np.testing.assert_allclose(jnp.std(_exposed(ir, vis), (1, 2, 3)), CONTRAST, rtol=0.05)
+    flat = [0.55 + 0.1 * (image - 0.55) for image in (ir, vis)]
+    assert float(jnp.max(jnp.std(_exposed(*flat), (1, 2, 3)))) < CONTRAST / 2
+
+
+def test_the_flatter_source_weighs_more_by_day(images):
+    vis, ir = 0.3 + 0.4 * images[0], 0.55 + 0.1 * (images[1] - 0.5)
+    exposed = _exposed(ir, vis).ravel()
+    weights = [jnp.cov(exposed, source.ravel())[0, 1] / jnp.var(source) for source in (ir, vis)]
+    assert weights[0] > 1.2 * weights[1]
+    dark = [0.3 * image for image in (ir, vis)]
+    np.testing.assert_allclose(exposed_sum(*dark), exposed_sum(*dark[::-1]), atol=1e-6)
+
+
+def _exposed(ir, vis):
+    """The exposed sum without its share of the maximum, of bright pictures."""
+    return (exposed_sum(ir, vis) - SHARE * jnp.maximum(ir, vis)) / (1 - SHARE)
 
 
 def test_the_exposed_sum_is_continuous_from_dark_to_bright():
@@ -103,7 +123,7 @@ def test_a_tile_is_exposed_like_its_picture():
     ir, vis = jnp.asarray(np.random.default_rng(0).uniform(0.3, 1, (2, 1, 32, 32, 1)), jnp.float32)
     ir = ir.at[:, :16].set(0.3)
     whole = exposed_sum(ir, vis)
-    exposure = jnp.mean(ir + vis, (1, 2, 3))
+    exposure = measure_exposure(ir, vis)
     np.testing.assert_allclose(exposed_sum(ir[:, 16:], vis[:, 16:], exposure), whole[:, 16:], atol=1e-6)
     assert not np.allclose(exposed_sum(ir[:, 16:], vis[:, 16:]), whole[:, 16:], atol=1e-2)
 
