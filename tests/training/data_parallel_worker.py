@@ -50,12 +50,12 @@ def main(reading: str, accumulate: int = 1) -> None:
         compute = Compute(mesh, accumulate, remat=mesh is not None and accumulate > 1)
         step = make_train_step(networks, losses, optimizer, compute)
         state, log, begin = replicate(create_state(networks, optimizer, seed=0), mesh), [], 0
-        program = step.lower(state, *pictures[:, : sizes[0]]).compile().as_text()
+        programs = {size: step.lower(state, *pictures[:, :size]).compile() for size in set(sizes)}
         for size in sizes:
-            state, terms = step(state, *pictures[:, begin : begin + size])
+            state, terms = programs[size](state, *pictures[:, begin : begin + size])
             log.append(jax.device_get(terms))
             begin += size
-        return jax.device_get(state), log, program
+        return jax.device_get(state), log, programs[sizes[0]].as_text()
 
     mesh = make_mesh("auto", 8)
     # Plain descent shows the gradients themselves; Adam divides them by their own size, rounding errors as well.
