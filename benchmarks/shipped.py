@@ -53,15 +53,15 @@ def main() -> None:
     bubbles = []
     for name, net in nets.items():
         cost, summary = fusion_cost(net, 480, 640), evaluate_pairs(net, pairs).summary
-        gflops = (cost.flops + cost.fft_flops) / 1e9
         values = " | ".join(f"{summary[column].mean:.3f}" for column in COLUMNS.values())
         seconds = times[name]
         print(
-            f"| `{name}` | {cost.parameters:,} | {gflops:.1f} | {seconds:.3f} s | {slowest / seconds:.1f} | {values} |",
+            f"| `{name}` | {cost.parameters:,} | {cost.gflops:.1f} | {seconds:.3f} s | {slowest / seconds:.1f} "
+            f"| {values} |",
             flush=True,
         )
         quality = summary[COLUMNS[args.metric]].mean
-        bubbles.append(Bubble(f"{name}, {seconds:.2f} s", quality, cost.parameters, gflops))
+        bubbles.append(Bubble(f"{name}, {seconds:.2f} s", quality, cost.parameters, cost.gflops))
     if args.figure:
         write_figure(args.figure, bubble_figure(args.metric, bubbles), 150)
 

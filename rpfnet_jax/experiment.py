@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from rpfnet_jax.data.checks import check_pairs, refuse_overwriting
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource
-from rpfnet_jax.data.pairs import Pair, PairError, Role, check_pairs, refuse_overwriting
+from rpfnet_jax.data.pairs import Pair, PairError, Role
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import TrainingSets, open_training_sets
 from rpfnet_jax.files import locked, write_atomically

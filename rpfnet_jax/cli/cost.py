@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     cost = fusion_cost(net, height, width)
     print(f"{options.weights}, one picture of {width}x{height}, {net.defaults.norm} mode")
     print(f"parameters                 {cost.parameters}")
-    print(f"GFLOPs                     {(cost.flops + cost.fft_flops) / 1e9:.2f}")
+    print(f"GFLOPs                     {cost.gflops:.2f}")
     print(f"  without transforms       {cost.flops / 1e9:.2f}")
     print(f"  Fourier transforms       {cost.fft_flops / 1e9:.2f}  (XLA counts {cost.fft_flops_xla / 1e9:.2f})")
 

@@ -22,9 +22,10 @@ from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.bulk import check_ray, fuse_files_on_ray
 from rpfnet_jax.cli.arguments import count
 from rpfnet_jax.data.alignment import read_homography
+from rpfnet_jax.data.checks import refuse_overwriting
 from rpfnet_jax.data.images import image_size, one_line
 from rpfnet_jax.data.matching import match_pairs
-from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, refuse_overwriting
+from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair
 from rpfnet_jax.data.thermal import ThermalScaling
 from rpfnet_jax.data.writing import SUFFIXES, check_writable
 from rpfnet_jax.files import write_atomically

@@ -14,6 +14,7 @@ from rpfnet_jax.data.alignment import (
     warp_to_visible,
     write_homography,
 )
+from rpfnet_jax.data.checks import check_pairs
 from rpfnet_jax.data.color import (
     ColorRange,
     luminance,
@@ -24,7 +25,7 @@ from rpfnet_jax.data.color import (
     ycbcr_to_rgb,
 )
 from rpfnet_jax.data.images import ImageError, read_gray, read_image, write_png
-from rpfnet_jax.data.pairs import Pair, PairError, check_pairs, find_pairs, fingerprint
+from rpfnet_jax.data.pairs import Pair, PairError, find_pairs, fingerprint
 from rpfnet_jax.data.patches import (
     PAPER_PATCH_COUNT,
     PAPER_PATCH_SIZE,

@@ -1,4 +1,4 @@
-"""Finding and checking the pairs of a data set on disk: infrared and visible, or two medical modalities."""
+"""Finding the pairs of a data set on disk: infrared and visible, or two medical modalities."""
 
 import hashlib
 import re
@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
-
-from rpfnet_jax.data.images import ImageError, read_image
 
 IR_FOLDERS = ("ir", "inf", "infrared")
 VIS_FOLDERS = ("vis", "vi", "visible")
@@ -130,75 +128,6 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
         digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (pair.ir, pair.vis))
         lines.append(" ".join([pair.name, *digests]) + "\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """Decodes every file of every pair, so that damage is found before training and not during it.
-
-    Args:
-        pairs: What :func:`find_pairs` returned.
-
-    Returns:
-        (height, width) of each pair, in order.
-
-    Raises:
-        PairError: Listing all unreadable files with the reason and all pairs whose two sizes differ.
-    """
-    return check_one_size([(pair.name, {"ir": pair.ir, "vis": pair.vis}) for pair in pairs], "pair")
-
-
-def check_one_size(groups: Iterable[tuple[str, Mapping[str, Path]]], noun: str) -> list[tuple[int, int]]:
-    """Decodes every file of every group; those of one group must have one size.
-
-    Args:
-        groups: Name, and what each file is -> the file.
-        noun: What a group is, for the message.
-
-    Returns:
-        (height, width) of each group, in order.
-
-    Raises:
-        PairError: Listing all unreadable files with the reason and all groups whose sizes differ.
-    """
-    sizes: list[tuple[int, int]] = []
-    unreadable: list[str] = []
-    mismatched: list[str] = []
-    for name, files in groups:
-        found: dict[str, tuple[int, int]] = {}
-        for role, path in files.items():
-            try:
-                height, width = read_image(path).shape[:2]
-            except ImageError as error:
-                unreadable.append(str(error))
-            else:
-                found[role] = (height, width)
-        if len(set(found.values())) > 1:
-            listed = (f"{role} {height}\u00d7{width} ({files[role]})" for role, (height, width) in found.items())
-            mismatched.append(f"{name}: {', '.join(listed)}")
-        sizes.extend(list(found.values())[:1])
-    problems = []
-    if unreadable:
-        problems.append("\n  ".join([f"{len(unreadable)} unreadable file(s):", *unreadable]))
-    if mismatched:
-        problems.append("\n  ".join([f"{len(mismatched)} {noun}(s) of different size (H\u00d7W):", *mismatched]))
-    if problems:
-        raise PairError("\n".join(problems))
-    return sizes
-
-
-def refuse_overwriting(pairs: Iterable[Pair], out: Path, folders: Iterable[Path] = ()) -> None:
-    """Raises ValueError when results would lie among the pictures: they have the same names.
-
-    Args:
-        pairs: The pictures.
-        out: The folder of the results.
-        folders: Folders below it that get results, too.
-    """
-    sources = {path for pair in pairs for path in (pair.ir, pair.vis)}
-    # Of a symbolic link both: the folder it is in and the one it points to.
-    taken = {path.parent.resolve() for path in sources} | {path.resolve().parent for path in sources}
-    if not taken.isdisjoint(folder.resolve() for folder in (out, *folders)):
-        raise ValueError(f"{out} holds pictures to be fused; results of the same name would overwrite them")
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rpfnet_jax.data.checks import check_one_size
 from rpfnet_jax.data.errors import itemised
 from rpfnet_jax.data.matching import files_by_name
-from rpfnet_jax.data.pairs import PairError, check_one_size, natural_key
+from rpfnet_jax.data.pairs import PairError, natural_key
 
 
 class Triple(NamedTuple):

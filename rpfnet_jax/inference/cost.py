@@ -30,6 +30,11 @@ class Cost(NamedTuple):
     fft_flops: float
     fft_flops_xla: float
 
+    @property
+    def gflops(self) -> float:
+        """All operations, in billions."""
+        return (self.flops + self.fft_flops) / 1e9
+
 
 def fusion_cost(net: Fuser, height: int, width: int) -> Cost:
     """Counts what `net` takes for one picture in its norm mode; compiles the network for that size.

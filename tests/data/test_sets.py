@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from configs import base, medical
+from rpfnet_jax.data.checks import check_pairs
 from rpfnet_jax.data.images import read_image, write_png
-from rpfnet_jax.data.pairs import check_pairs
 from rpfnet_jax.data.sets import DataMissingError, open_training_sets
 
 
