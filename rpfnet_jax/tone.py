@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 CONTRAST = 0.2
 LEAST_GAIN, DARK_GAIN = 0.7, 1.0
 GAIN_RANGE = (0.6, 1.0)
-SHARE, DARK_SHARE = 0.2, 0.7
+SHARE, DARK_SHARE = 0.25, 0.7
 SHARE_RANGE = (0.4, 0.8)
 LEVEL = 0.5
 # Power of the sources' ratio of deviations by which their weights differ, and how far that may go.
@@ -60,7 +60,7 @@ def exposed_sum(
     the offset takes its mean down to 0.5, and the gain g its deviation to `CONTRAST`, within `LEAST_GAIN` to 1. By day
     the flatter source weighs more, u + v = 2, so that both correlate with the result. Dark pictures have no offset and
     keep g = u = v = 1, so that black stays black and noise is not weighed up. The share s of the brighter source keeps
-    hot targets and lamps from being diluted: 0.2 by day, up to 0.7 in the dark, where mostly one of the two shows
+    hot targets and lamps from being diluted: a quarter by day, up to 0.7 in the dark, where mostly one of the two shows
     anything and the other adds its noise.
 
     Args:
