@@ -75,6 +75,14 @@ def test_medical_is_the_papers_recipe_on_both_sets():
     assert config.validation.every_epochs == 0
 
 
+def test_medical_plus_is_the_recipe_of_flir_plus_on_the_medical_sets():
+    config, flir, medical = (get(name).get_config() for name in ("medical_plus", "flir_plus", "medical"))
+    for name in ("batch_size", "learning_rate", "model", "loss", "schedule", "average"):
+        assert config[name] == flir[name]
+    assert config.data.sets == medical.data.sets
+    assert config.validation.every_epochs == 0
+
+
 def test_reading_of_the_model_is_that_of_the_loss_unless_said_otherwise():
     config = get("flir").get_config()
     config.model.reading = "released"
