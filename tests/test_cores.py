@@ -20,7 +20,8 @@ PROGRAM = "from rpfnet_jax.cores import offer_cores; import jax; print(offer_cor
     ],
 )
 def test_each_core_is_a_device_unless_the_user_says_otherwise(given, expected):
-    environment = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    ours = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment | given, capture_output=True, text=True)
     assert done.stdout.strip() == expected, done.stderr
 
