@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -37,17 +38,22 @@ class Exposure(NamedTuple):
 def measure_exposure(ir: Float[Array | np.ndarray, "b h w 1"], vis_y: Float[Array | np.ndarray, "b h w 1"]) -> Exposure:
     """Means, variances and covariance of whole pictures in [0, 1]: NumPy's of NumPy arrays, JAX's of JAX's."""
 
-    def mean(image: Any) -> Any:
+    def mean(*factors: Any) -> Any:
         # One axis after the other: sums of millions of float32 would lose digits.
-        return image.mean(2).mean(1)[:, 0]
+        if isinstance(ir, np.ndarray) and len(factors) == 2:
+            # Without an array of the products: pictures that are fused in tiles are as large as memory allows.
+            rows = np.einsum("bhwc,bhwc->bh", *factors) / ir.shape[2]
+        else:
+            rows = math.prod(factors).mean((2, 3))
+        return rows.mean(1)
 
     ir_mean, vis_mean = mean(ir), mean(vis_y)
     return Exposure(
         ir_mean,
         vis_mean,
-        mean(ir * ir) - ir_mean * ir_mean,
-        mean(vis_y * vis_y) - vis_mean * vis_mean,
-        mean(ir * vis_y) - ir_mean * vis_mean,
+        mean(ir, ir) - ir_mean * ir_mean,
+        mean(vis_y, vis_y) - vis_mean * vis_mean,
+        mean(ir, vis_y) - ir_mean * vis_mean,
     )
 
 
@@ -56,12 +62,12 @@ def exposed_sum(
 ) -> Float[Array, "b h w 1"]:
     """Both sources' contrast at once, exposed like a photograph: (1 - s) * (g (u IR + v VIS_Y) - offset) + s * max.
 
-    The sum keeps what either source has (its SCD is 2 where nothing is clipped), but two bright pictures leave [0, 1]:
-    the offset takes its mean down to 0.5, and the gain g its deviation to `CONTRAST`, within `LEAST_GAIN` to 1. By day
-    the flatter source weighs more, u + v = 2, so that both correlate with the result. Dark pictures have no offset and
-    keep g = u = v = 1, so that black stays black and noise is not weighed up. The share s of the brighter source keeps
-    hot targets and lamps from being diluted: a quarter by day, up to 0.7 in the dark, where mostly one of the two shows
-    anything and the other adds its noise.
+    The plain sum keeps what either source has (its SCD is 2), but two bright pictures leave [0, 1]: the offset
+    takes its mean down to 0.5, and the gain g its deviation to `CONTRAST`, within `LEAST_GAIN` to 1. By day the
+    flatter source weighs more, u + v = 2, so that both correlate with the result. Dark pictures have no offset and
+    keep g = u = v = 1, so that black stays black and noise is not weighed up. The share s of the brighter source
+    keeps hot targets and lamps from being diluted: a quarter by day, up to 0.7 in the dark, where mostly one of the
+    two shows anything and the other adds its noise.
 
     Args:
         ir: infrared images in [0, 1].

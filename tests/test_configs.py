@@ -79,7 +79,9 @@ def test_medical_plus_is_the_recipe_of_flir_plus_on_the_medical_sets():
     config, flir, medical = (get(name).get_config() for name in ("medical_plus", "flir_plus", "medical"))
     for name in ("batch_size", "learning_rate", "model", "loss", "schedule", "average"):
         assert config[name] == flir[name]
-    assert config.data.sets == medical.data.sets
+    assert (config.data.sets, config.data.functional) == (medical.data.sets, "vis")
+    assert config.data.augment
+    assert config.darkening.vis == config.darkening.ir == 0
     assert config.validation.every_epochs == 0
 
 

@@ -3,7 +3,8 @@
     rpfnet video --ir=ir.mp4 --vis=vis.mp4 --out=fused.mp4
 
 A clip is a video file or a folder of numbered pictures. Both must have the same number of frames, rate and size. The
-default is running mode, whose statistics do not depend on the single frame. Needs the extra `video`.
+default is running mode, whose statistics do not depend on the single frame. Weights without norms, such as the default
+ones, have no modes; their tone follows mean and contrast of each frame. Needs the extra `video`.
 """
 
 from __future__ import annotations

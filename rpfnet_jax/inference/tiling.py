@@ -44,7 +44,8 @@ class TiledFuser(PictureFuser):
         """See `PictureFuser.start`; does not return before the work is done."""
 
         def fuse_whole(whole_ir: np.ndarray, whole_vis: np.ndarray) -> np.ndarray:
-            exposure = measure_exposure(whole_ir[None, ..., None], whole_vis[None, ..., None])
+            whole = whole_ir[None, ..., None], whole_vis[None, ..., None]
+            exposure = None if self.net.config.base == "none" else measure_exposure(*whole)
 
             def fuse(ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
                 return np.asarray(self.net.start(ir[None], vis_y[None], exposure))[0]

@@ -1,7 +1,7 @@
 """The usual objective of fusion networks, beside the paper's: F follows whichever source is brighter or steeper.
 
 L_int and L_texture of SeAFusion (Tang et al., Information Fusion 2022) and its followers, and the sum of correlations
-of differences (Aslantas & Bendes 2015) as a loss. All three are used by `configs/flir_plus.py` only.
+of differences (Aslantas & Bendes 2015) as a loss. All three belong to `configs/flir_plus.py` and what builds on it.
 """
 
 from __future__ import annotations

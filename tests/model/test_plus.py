@@ -9,7 +9,17 @@ import pytest
 
 from rpfnet_jax import starlet
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
-from rpfnet_jax.tone import CONTRAST, DARK_GAIN, DARK_SHARE, LEVEL, SHARE, exposed_sum, measure_exposure
+from rpfnet_jax.tone import (
+    CONTRAST,
+    DARK_GAIN,
+    DARK_SHARE,
+    LEAST_GAIN,
+    LEVEL,
+    MOST_UNEQUAL,
+    SHARE,
+    exposed_sum,
+    measure_exposure,
+)
 
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 
@@ -90,6 +100,29 @@ def test_the_flatter_source_weighs_more_by_day(images):
     assert weights[0] > 1.2 * weights[1]
     dark = [0.3 * image for image in (ir, vis)]
     np.testing.assert_allclose(exposed_sum(*dark), exposed_sum(*dark[::-1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 1.0])
+def test_the_exposed_sum_of_flat_pictures_is_finite_and_flat(level):
+    flat, other = jnp.full((1, 16, 20, 1), level), jnp.full((1, 16, 20, 1), 0.6)
+    fused = np.asarray(exposed_sum(flat, other))
+    assert np.isfinite(fused).all()
+    assert np.ptp(fused) < 1e-6
+    assert 0 <= fused.min() <= fused.max() <= 1
+
+
+def test_a_source_without_contrast_is_not_weighed_up_without_end(images):
+    ir, vis = jnp.full_like(images[0], 0.5), 0.3 + 0.5 * images[1]
+    weight = jnp.std(_exposed(ir, vis), (1, 2, 3)) / jnp.std(vis, (1, 2, 3))
+    assert float(weight.min()) > 2 / (1 + MOST_UNEQUAL) * LEAST_GAIN
+
+
+def test_exposure_of_numpy_and_jax_arrays_is_the_same(images):
+    ours, theirs = measure_exposure(*(np.asarray(image) for image in images)), measure_exposure(*images)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    joint = np.cov(np.asarray(images)[:, 0].reshape(2, -1), bias=True)
+    np.testing.assert_allclose([ours.ir_variance[0], ours.vis_variance[0]], np.diag(joint), atol=1e-6)
+    np.testing.assert_allclose(ours.covariance[0], joint[0, 1], atol=1e-6)
 
 
 def _exposed(ir, vis):
