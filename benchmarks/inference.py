@@ -113,7 +113,7 @@ def main() -> None:
 
     torch_python = ensure_torch_python(args.torch_python)
     use_threads(args.threads)
-    # Only now: importing JAX starts its threads.
+    # Only now, when the cores are chosen.
     from benchmarks.jax_inference import make_fuser
     from rpfnet_jax.weights import to_torch
 

@@ -37,7 +37,7 @@ def main() -> None:
 
     use_threads(args.threads)
     keep_freed_memory()
-    # Only now: importing JAX starts its threads.
+    # Only now, when the cores are chosen.
     from rpfnet_jax import load
     from rpfnet_jax.cli.output import write_figure
     from rpfnet_jax.data.pairs import find_pairs

@@ -38,7 +38,7 @@ def main() -> None:
     use_threads(args.threads)
     keep_freed_memory()
     offer_cores()
-    # Only now: importing JAX starts its threads.
+    # Only now, when the cores are chosen.
     import jax
 
     from benchmarks.jax_step import CompiledStep
@@ -59,7 +59,7 @@ def main() -> None:
                 step()
             print(profile_table(Path(folder), step.compiled.as_text()))
         return
-    print("| batch | N | median | best | per patch | temporary memory |\n|---|---|---|---|---|---|")
+    print("| batch | N | median | best | per patch | temporary memory, each device |\n|---|---|---|---|---|---|")
     for stages in args.stages:
         for batch in args.batches:
             step = compile_step(batch, stages)

@@ -1,6 +1,6 @@
 """What each part of the recipe of configs/flir_plus.py is worth: one change at a time.
 
-    python studies/plus.py --data=DIR --workdir=RUNS/plus_study --steps=300 --batch-size=4 --patch-size=96
+    python studies/plus.py --data=DIR --workdir=RUNS/plus_study --steps=300 --batch-size=8
 
 DIR is laid out as configs/flir.py wants it. The network is that of configs/flir_small.py, which trains in a quarter of
 the time; each run has a folder of its own and is not done again. Leaves `<workdir>/plus.csv` and `<workdir>/plus.md`.
