@@ -1,7 +1,7 @@
 """SIGKILL and SIGTERM in turn at random moments of a run, saving among them: the same command continues to the same
 parameters.
 
-Three signals here; for more: `RPFNET_KILL_TRIALS=30 python -m pytest tests/test_killed.py`.
+Two signals here; for more: `RPFNET_KILL_TRIALS=30 python -m pytest tests/test_killed.py`.
 """
 
 import os
@@ -17,7 +17,7 @@ import pytest
 from rpfnet_jax.weights import load_weights
 
 ROOT = Path(__file__).parents[1]
-KILLS = int(os.environ.get("RPFNET_KILL_TRIALS", "3"))
+KILLS = int(os.environ.get("RPFNET_KILL_TRIALS", "2"))
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 FIELDS = {
