@@ -30,14 +30,16 @@ def _changes(frames: list[np.ndarray]) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("weights", "ir", "vis"):
+    parser.add_argument("--weights", help="a name, a file or a workdir (default: the best shipped)")
+    for name in ("ir", "vis"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
     enable_compilation_cache()
     net = load(options.weights)
     pairs = list(paired_frames(open_clip(options.ir, fps=25), open_clip(options.vis, fps=25)))
     clips = {"infrared": [ir for ir, _ in pairs], "visible": [vis for _, vis in pairs]}
-    for norm, adapt in MODES:
+    # Without norms all modes are one.
+    for norm, adapt in MODES if net.config.norm == "batch" else MODES[:1]:
         using = net.using(norm=norm, adapt=adapt)
         name = norm if adapt is None else f"{norm}, {adapt:g}"
         clips[f"fused, {name}"] = [using.fuse(*pair) for pair in pairs]
