@@ -143,7 +143,7 @@ def main() -> None:
     use_threads(args.threads)
     keep_freed_memory()
     offer_cores()
-    # Only now: it runs JAX.
+    # Only now, when the cores are chosen.
     from benchmarks.jax_step import make_jax_step
 
     result = compare(make_jax_step, torch_python, args.batch, args.patch, args.threads, args.rounds)

@@ -21,8 +21,8 @@ def offer_cores() -> bool:
     """Makes the CPU as many devices as this process has cores, at most 8, to share batches among.
 
     A single device runs one operation after the other and waits, after each, for the slowest of its threads. Two
-    devices fill each other's waits (docs/step-time.md). Other backends keep their devices. It
-    concerns the whole process, so it is for programs: `train.py` and the studies call it, `import rpfnet_jax` does not.
+    devices fill each other's waits (docs/step-time.md). Other backends keep their devices. It concerns the whole
+    process, so it is for programs: `train.py` and the studies call it, `import rpfnet_jax` does not.
 
     Returns:
         Whether it was done. Not if JAX has run something, and a number that the user gave stays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -38,22 +37,23 @@ class Exposure(NamedTuple):
 def measure_exposure(ir: Float[Array | np.ndarray, "b h w 1"], vis_y: Float[Array | np.ndarray, "b h w 1"]) -> Exposure:
     """Means, variances and covariance of whole pictures in [0, 1]: NumPy's of NumPy arrays, JAX's of JAX's."""
 
-    def mean(*factors: Any) -> Any:
-        # One axis after the other: sums of millions of float32 would lose digits.
-        if isinstance(ir, np.ndarray) and len(factors) == 2:
-            # Without an array of the products: pictures that are fused in tiles are as large as memory allows.
-            rows = np.einsum("bhwc,bhwc->bh", *factors) / ir.shape[2]
-        else:
-            rows = math.prod(factors).mean((2, 3))
-        return rows.mean(1)
+    # Rows first: sums of millions of float32 would lose digits.
+    def mean(image: Any) -> Any:
+        return image.mean((2, 3)).mean(1)
+
+    def mean_product(a: Any, b: Any) -> Any:
+        if not isinstance(a, np.ndarray):
+            return mean(a * b)
+        # Without an array of the products: pictures that are fused in tiles are as large as memory allows.
+        return np.einsum("bhwc,bhwc->bh", a, b).mean(1) / a.shape[2]
 
     ir_mean, vis_mean = mean(ir), mean(vis_y)
     return Exposure(
         ir_mean,
         vis_mean,
-        mean(ir, ir) - ir_mean * ir_mean,
-        mean(vis_y, vis_y) - vis_mean * vis_mean,
-        mean(ir, vis_y) - ir_mean * vis_mean,
+        mean_product(ir, ir) - ir_mean * ir_mean,
+        mean_product(vis_y, vis_y) - vis_mean * vis_mean,
+        mean_product(ir, vis_y) - ir_mean * vis_mean,
     )
 
 

@@ -45,7 +45,7 @@ def compiled(program: Program, variables: Any, on_compile: Callable[[Program], N
         on_compile: told before a compilation starts.
 
     Returns:
-        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt, exposure).
+        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt, exposure), the last None without a base.
     """
     with _lock:
         function = _compiled.get(program)
@@ -71,5 +71,5 @@ def _compile(program: Program, variables: Any) -> Any:
     image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     adapt = jax.ShapeDtypeStruct((), jnp.float32)
-    exposure = jax.eval_shape(measure_exposure, image, image)
+    exposure = None if program.config.base == "none" else jax.eval_shape(measure_exposure, image, image)
     return jax.jit(fuse).lower(abstract, image, image, adapt, exposure).compile()

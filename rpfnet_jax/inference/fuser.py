@@ -135,6 +135,10 @@ class Fuser(PictureFuser):
         """See `PictureFuser.start`; `exposure` as in `RPFNet`."""
         return self._run(ir[..., None], vis_y[..., None], exposure=exposure)[..., 0]
 
+    def measure(self, ir: Any, vis_y: Any) -> Exposure | None:
+        """What the network asks of whole pictures, (B, H, W, 1): None without a base."""
+        return None if self.config.base == "none" else measure_exposure(ir, vis_y)
+
     def batch_size(self, shape: tuple[int, int]) -> int:
         """One on a CPU, which gains nothing from more; elsewhere as many as fit into half of the free memory."""
         if jax.default_backend() == "cpu":
@@ -167,8 +171,7 @@ class Fuser(PictureFuser):
             raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
         function, variables = self._compiled(tuple(ir.shape), features)
         if exposure is None:
-            unused = self.config.base == "none"
-            exposure = Exposure(*np.zeros((5, len(ir)), np.float32)) if unused else measure_exposure(ir, vis_y)
+            exposure = self.measure(ir, vis_y)
         return function(variables, ir, vis_y, jnp.float32(self.defaults.adapt), exposure)
 
 

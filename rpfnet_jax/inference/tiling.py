@@ -10,7 +10,6 @@ from jaxtyping import Float32, Shaped
 
 from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.model import MIN_SIDE
-from rpfnet_jax.tone import measure_exposure
 
 FuseTile = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -44,8 +43,7 @@ class TiledFuser(PictureFuser):
         """See `PictureFuser.start`; does not return before the work is done."""
 
         def fuse_whole(whole_ir: np.ndarray, whole_vis: np.ndarray) -> np.ndarray:
-            whole = whole_ir[None, ..., None], whole_vis[None, ..., None]
-            exposure = None if self.net.config.base == "none" else measure_exposure(*whole)
+            exposure = self.net.measure(whole_ir[None, ..., None], whole_vis[None, ..., None])
 
             def fuse(ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
                 return np.asarray(self.net.start(ir[None], vis_y[None], exposure))[0]
