@@ -18,9 +18,8 @@ from pathlib import Path
 # Run as a script, the folder of this file is on the path and the package is not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.torch_side import positive, use_threads
+from benchmarks.torch_side import add_timing_arguments, use_threads
 from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cores import available_cores
 
 COLUMNS = {"EN": "en", "CC": "cc", "SCD": "scd", "VIFp": "vifp_standard", "Qabf": "qabf", "SSIM": "ssim"}
 
@@ -31,8 +30,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=["flir", "flir_plus", "flir_small"], help="shipped weights")
     parser.add_argument("--metric", choices=COLUMNS, default="VIFp", help="of the figure")
     parser.add_argument("--figure", type=Path, help="the figure to write, .png or .pdf")
-    parser.add_argument("--rounds", type=positive, default=9)
-    parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
+    add_timing_arguments(parser)
     args = parser.parse_args()
 
     use_threads(args.threads)

@@ -19,9 +19,9 @@ from pathlib import Path
 # Run as a script, the folder of this file is on the path and the package is not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.torch_side import positive, use_threads
+from benchmarks.torch_side import add_timing_arguments, positive, use_threads
 from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cores import available_cores, offer_cores
+from rpfnet_jax.cores import offer_cores
 
 
 def main() -> None:
@@ -30,8 +30,7 @@ def main() -> None:
     parser.add_argument("--batches", type=positive, nargs="+", default=[4, 8, 16])
     parser.add_argument("--stages", type=positive, nargs="+", default=[3], help="N")
     parser.add_argument("--patch", type=positive, default=128)
-    parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
+    add_timing_arguments(parser)
     parser.add_argument("--profile", action="store_true", help="where the time goes, of the first batch and N")
     args = parser.parse_args()
 

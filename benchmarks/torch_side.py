@@ -119,12 +119,17 @@ def positive(text: str) -> int:
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--torch-python`, `--threads` and `--rounds`."""
+    """`--torch-python`, and those of `add_timing_arguments`."""
     parser.add_argument(
         "--torch-python",
         type=Path,
         default=None,
         help=f"has torch {TORCH_VERSION} and NumPy (default: benchmarks/.torch-venv, made if missing)",
     )
+    add_timing_arguments(parser)
+
+
+def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--threads` and `--rounds`."""
     parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
-    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--rounds", type=positive, default=5, help="times that each is measured, in turns (default: 5)")

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cores import available_cores
+from rpfnet_jax.data.checks import refuse_smaller
 from rpfnet_jax.data.images import read_image
-from rpfnet_jax.data.pairs import PairError
 from rpfnet_jax.data.triples import Triple, check_triples
 from rpfnet_jax.metrics import MIN_SIZE, measure, to_gray8
 
@@ -40,18 +40,18 @@ def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool 
     Raises:
         PairError: files are unreadable, sizes differ or are too small, all of them named; nothing was measured.
     """
-    check_measurable(triples)
+    check_triples_measurable(triples)
     with _mapper(min(workers, len(triples))) as mapped:
         rows = tqdm(mapped(measure_triple, triples), total=len(triples), unit="picture", disable=not progress)
         return {triple.name: row for triple, row in zip(triples, rows, strict=True)}
 
 
-def check_measurable(triples: Sequence[Triple]) -> None:
+def check_triples_measurable(triples: Sequence[Triple]) -> None:
     """Raises PairError when files are unreadable, sizes differ or are too small to be measured; all are named."""
     sizes = check_triples(triples)
-    small = [f"{triple.fused} ({h}x{w})" for triple, (h, w) in zip(triples, sizes, strict=True) if min(h, w) < MIN_SIZE]
-    if small:
-        raise PairError(f"smaller than the {MIN_SIZE}x{MIN_SIZE} that the metrics need: {', '.join(small)}")
+    refuse_smaller(
+        [triple.fused for triple in triples], sizes, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need"
+    )
 
 
 def measure_triple(triple: Triple) -> dict[str, float]:

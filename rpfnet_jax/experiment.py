@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from rpfnet_jax.data.checks import check_pairs, refuse_overwriting
+from rpfnet_jax.data.checks import check_pairs, refuse_overwriting, refuse_smaller
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.data.pairs import Pair, PairError, Role
@@ -241,9 +241,7 @@ def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> Any:
 def _check_sizes(pairs: Sequence[Pair], least: int, what: str) -> list[tuple[int, int]]:
     """(height, width) of each pair, all of them usable and with no side shorter than `least`; else a PairError."""
     sizes = check_pairs(pairs)
-    small = [f"{pair.vis} ({h}x{w})" for pair, (h, w) in zip(pairs, sizes, strict=True) if min(h, w) < least]
-    if small:
-        raise PairError(f"smaller than {what}: {', '.join(small)}")
+    refuse_smaller([pair.vis for pair in pairs], sizes, least, what)
     return sizes
 
 

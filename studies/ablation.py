@@ -36,6 +36,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs import flir
+from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.cores import offer_cores
 from rpfnet_jax.experiment import Trained, train_and_evaluate
@@ -238,6 +239,7 @@ def run_command(make_page: Callable[[Plan], str], config: ConfigDict, options: a
         config: what the cases change, before the options.
         options: of `make_parser`.
     """
+    keep_freed_memory()
     offer_cores()
     enable_compilation_cache()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

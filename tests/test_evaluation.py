@@ -62,7 +62,7 @@ def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
 
     monkeypatch.setattr(evaluation, "read_image", read)
     monkeypatch.setattr(evaluation, "measure", lambda *pictures: {"en": 0.0})
-    monkeypatch.setattr(evaluation, "check_measurable", lambda triples: None)
+    monkeypatch.setattr(evaluation, "check_triples_measurable", lambda triples: None)
     rows = evaluation.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
     assert len(rows) == 1000
     assert most <= 3

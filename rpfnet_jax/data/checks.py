@@ -61,6 +61,20 @@ def check_one_size(groups: Iterable[tuple[str, Mapping[str, Path]]], noun: str) 
     return sizes
 
 
+def refuse_smaller(files: Iterable[Path], sizes: Iterable[tuple[int, int]], least: int, what: str) -> None:
+    """Raises PairError when pictures have a side shorter than `least`; all of them are named.
+
+    Args:
+        files: What to name of each pair.
+        sizes: (height, width) of each, as the checks above return them.
+        least: Pixels.
+        what: What they are too small for, for the message.
+    """
+    small = [f"{path} ({h}x{w})" for path, (h, w) in zip(files, sizes, strict=True) if min(h, w) < least]
+    if small:
+        raise PairError(f"smaller than {what}: {', '.join(small)}")
+
+
 def refuse_overwriting(pairs: Iterable[Pair], out: Path, folders: Iterable[Path] = ()) -> None:
     """Raises ValueError when results would lie among the pictures: they have the same names.
 
