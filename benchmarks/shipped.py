@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=["flir", "flir_plus", "flir_small"], help="shipped weights")
     parser.add_argument("--metric", choices=COLUMNS, default="VIFp", help="of the figure")
     parser.add_argument("--figure", type=Path, help="the figure to write, .png or .pdf")
-    add_timing_arguments(parser)
+    add_timing_arguments(parser, rounds=9)
     args = parser.parse_args()
 
     use_threads(args.threads)

@@ -129,7 +129,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_timing_arguments(parser)
 
 
-def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--threads` and `--rounds`."""
+def add_timing_arguments(parser: argparse.ArgumentParser, rounds: int = 5) -> None:
+    """`--threads` and `--rounds`; the latter is `rounds` unless given."""
     parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
-    parser.add_argument("--rounds", type=positive, default=5, help="times that each is measured, in turns (default: 5)")
+    parser.add_argument(
+        "--rounds", type=positive, default=rounds, help="times that each is measured (default: %(default)s)"
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet
-from rpfnet_jax.tone import measure_exposure
+from rpfnet_jax.tone import Exposure, measure_exposure
 
 CAPACITY = 32
 
@@ -62,6 +63,11 @@ def compiled(program: Program, variables: Any, on_compile: Callable[[Program], N
     return function
 
 
+def needed_exposure(config: ModelConfig, ir: Any, vis_y: Any) -> Exposure | None:
+    """What a network asks of whole pictures, (B, H, W, 1): None without a base."""
+    return None if config.base == "none" else measure_exposure(ir, vis_y)
+
+
 def _compile(program: Program, variables: Any) -> Any:
     model = RPFNet(program.config)
 
@@ -71,5 +77,5 @@ def _compile(program: Program, variables: Any) -> Any:
     image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     adapt = jax.ShapeDtypeStruct((), jnp.float32)
-    exposure = None if program.config.base == "none" else jax.eval_shape(measure_exposure, image, image)
+    exposure = jax.eval_shape(partial(needed_exposure, program.config), image, image)
     return jax.jit(fuse).lower(abstract, image, image, adapt, exposure).compile()

@@ -18,7 +18,7 @@ from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.pictures import OutputType, Picture, open_sources
 from rpfnet_jax.inference.tiling import TiledFuser
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, StageFeatures, fold
-from rpfnet_jax.tone import Exposure, measure_exposure
+from rpfnet_jax.tone import Exposure
 from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
 
 LARGEST_BATCH = 16
@@ -136,8 +136,8 @@ class Fuser(PictureFuser):
         return self._run(ir[..., None], vis_y[..., None], exposure=exposure)[..., 0]
 
     def measure(self, ir: Any, vis_y: Any) -> Exposure | None:
-        """What the network asks of whole pictures, (B, H, W, 1): None without a base."""
-        return None if self.config.base == "none" else measure_exposure(ir, vis_y)
+        """What the network asks of whole pictures, (B, H, W, 1); see `engine.needed_exposure`."""
+        return engine.needed_exposure(self.config, ir, vis_y)
 
     def batch_size(self, shape: tuple[int, int]) -> int:
         """One on a CPU, which gains nothing from more; elsewhere as many as fit into half of the free memory."""
