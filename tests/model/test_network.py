@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rpfnet_jax.model import AuxiliaryDecoder, Execution, ModelConfig, RPFNet, init_variables, spectral
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 SMALL = ModelConfig(channels=8, stages=2)
 
 

@@ -21,6 +21,7 @@ from rpfnet_jax.tone import (
     measure_exposure,
 )
 
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 
 
