@@ -1,9 +1,10 @@
-"""The C library's memory, for processes whose job is to run the network again and again on a CPU."""
+"""The C library's memory: what it holds free, and how to have it keep that, for processes whose job is to run the network again and again on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 # malloc.h of glibc.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -22,12 +23,31 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it was done.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        # Another C library, such as musl.
+    mallopt = _glibc("mallopt")
+    if mallopt is None:
         return False
     settings = {_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _NEVER}
     return all([mallopt(name, value) for name, value in settings.items()])
+
+
+def kept_memory() -> int:
+    """Bytes that glibc holds for this process and nothing uses, so that they are free; 0 where that is unknown."""
+    mallinfo2 = _glibc("mallinfo2")
+    if mallinfo2 is None:
+        return 0
+    mallinfo2.restype = _MallInfo
+    return int(mallinfo2().fordblks)
+
+
+class _MallInfo(ctypes.Structure):
+    """`struct mallinfo2` of malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
+def _glibc(name: str) -> Any:
+    """A function of the C library; None where it has none of the name, as another than glibc, or an old one."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

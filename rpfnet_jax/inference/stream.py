@@ -7,13 +7,16 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rpfnet_jax.inference.pictures import Sources
 
 READERS = 2
+
+# Of a batch that can't be computed; JAX reports that an accelerator's memory is full by RuntimeErrors.
+_FAILURES = (MemoryError, ValueError, RuntimeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +73,13 @@ def stream(
             if isinstance(item, Fused):
                 yield item
                 continue
-            started = item, _started(compute, item)
+            wait = _started(compute, item)
             if running:
                 yield from _finished(*running, compute)
-            running = started
+                if isinstance(wait, _Failure):
+                    # Perhaps only for lack of room beside the batch before.
+                    wait = _started(compute, item)
+            running = item, wait
         if running:
             yield from _finished(*running, compute)
 
@@ -90,7 +96,8 @@ def _read(
         index, pair, future = pending.popleft()
         try:
             yield Job(index, pair, future.result())
-        except (OSError, ValueError, MemoryError) as error:
+        except Exception as error:
+            # Anything: pairs and how they are prepared are the caller's, and one of them must not cost the others.
             yield Fused(index, pair, None, error)
 
 
@@ -112,23 +119,26 @@ def _batches(jobs: Iterator[Job | Fused], batch_size: Callable[[tuple[int, int]]
         yield batch
 
 
+class _Failure(NamedTuple):
+    """Raises, where the results are waited for, what went wrong before, like an error of the computation itself."""
+
+    error: Exception
+
+    def __call__(self) -> list[np.ndarray]:
+        raise self.error
+
+
 def _started(compute: Compute, jobs: list[Job]) -> Callable[[], list[np.ndarray]]:
     try:
         return compute(jobs)
-    except (MemoryError, ValueError) as error:
-        # Raised where the results are waited for, like an error of the computation itself.
-        raised = error
-
-        def fail() -> list[np.ndarray]:
-            raise raised
-
-        return fail
+    except _FAILURES as error:
+        return _Failure(error)
 
 
 def _finished(jobs: list[Job], wait: Callable[[], list[np.ndarray]], compute: Compute) -> Iterator[Fused]:
     try:
         pictures = wait()
-    except (MemoryError, ValueError, RuntimeError) as error:
+    except _FAILURES as error:
         if len(jobs) == 1:
             yield Fused(jobs[0].index, jobs[0].pair, None, error)
             return

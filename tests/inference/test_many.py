@@ -80,6 +80,30 @@ def test_a_batch_that_fails_is_tried_pair_by_pair():
     assert results[2].picture[0, 0] == 3
 
 
+@pytest.mark.parametrize("failure", [MemoryError, RuntimeError])
+def test_a_batch_without_room_beside_the_one_before_is_tried_again_after_it(failure):
+    under_way = []
+
+    def compute(jobs):
+        if under_way:
+            raise failure("no room")
+        under_way.append(jobs)
+
+        def wait():
+            under_way.remove(jobs)
+            return fake_compute(jobs)()
+
+        return wait
+
+    results = list(stream([sources()] * 3, lambda pair: pair, compute, lambda shape: 1))
+    assert [result.error for result in results] == [None] * 3
+
+
+def test_a_pair_that_is_none_costs_only_itself(net):
+    results = sorted(net.fuse_many([(IR, RGB), (IR, None), (IR,), (IR, RGB)]), key=lambda result: result.index)
+    assert [result.error is None for result in results] == [True, False, False, True]
+
+
 def test_the_next_batch_is_computed_while_results_are_used():
     started = []
 
