@@ -1,5 +1,6 @@
 """The float32 twin against the float64 reference."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.images import read_gray
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.metrics import batched
+from rpfnet_jax.metrics.batched.statistics import histograms, statistics
 
 
 def compare(fused, ir, vis, rel=1e-4):
@@ -44,6 +46,19 @@ def test_flat_and_extreme_pictures():
     ir = np.stack([black, white, noise, dark, noise, white, black])
     vis = np.stack([black, noise, noise, noise, half, black, dark])
     compare(fused, ir, vis)
+
+
+def test_the_sum_of_a_large_pictures_levels_may_be_beyond_int32():
+    fused = np.random.default_rng(0).integers(236, 256, (2917, 3011), np.uint8)
+    black, white = np.zeros_like(fused), np.full_like(fused, 255)
+    assert fused.sum(dtype=np.int64) > 2**31
+    columns = {}
+    for part in (statistics, histograms):
+        columns |= part(*(jnp.asarray(image[None]) for image in (fused, black, black)))
+    assert columns["sd_paper"][0] == pytest.approx(metrics.standard_deviation(fused, protocol="paper"), rel=1e-4)
+    assert columns["dark_lift"][0] == pytest.approx(metrics.dark_lift(fused, black, black), rel=1e-6)
+    keep = histograms(*(jnp.asarray(image[None]) for image in (fused, white, black)))["target_keep"]
+    assert keep[0] == pytest.approx(metrics.target_keep(fused, white, black), rel=1e-6)
 
 
 @pytest.mark.usefixtures("cheap_compilation")

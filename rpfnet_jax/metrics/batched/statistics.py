@@ -67,9 +67,14 @@ def _centred(image: Array) -> Array:
 
 def _saturated_deviation(image: Array) -> Array:
     levels = image.astype(jnp.int32)
-    # level - mean, halves rounded up, in whole numbers: a rounded mean could move a whole grey level to the next.
-    pixels = image.shape[1] * image.shape[2]
-    quotient, remainder = jnp.divmod(levels.sum(axis=(1, 2), keepdims=True), pixels)
+    # level - mean, halves rounded up, in whole numbers: a rounded mean could move a whole grey level to the next. In
+    # two steps, since the sum of a large picture's levels is beyond int32: sum = width * rows + rest.
+    height, width = image.shape[1:]
+    pixels = height * width
+    rows, rest = (x.sum(axis=1, keepdims=True) for x in jnp.divmod(levels.sum(axis=2, keepdims=True), width))
+    quotient, rows = jnp.divmod(rows, height)
+    more, remainder = jnp.divmod(width * rows + rest, pixels)
+    quotient += more
     above = jnp.clip(levels - quotient - (2 * remainder > pixels), 0, 255)
     return jnp.sqrt(average(jnp.minimum(above**2, 255).astype(jnp.float32)))
 
@@ -100,9 +105,10 @@ def _entropy(counts: Array, pixels: int) -> Array:
 
 
 def _masked_mean(image: Array, mask: Array) -> Array:
-    """NaN where the mask is empty. The sums are whole numbers and exact."""
-    chosen = jnp.where(mask, image.astype(jnp.int32), 0).sum(axis=(1, 2))
-    return chosen / mask.sum(axis=(1, 2))
+    """NaN where the mask is empty. The sums are whole numbers and exact, in two halves that int32 has room for."""
+    rows = jnp.where(mask, image.astype(jnp.int32), 0).sum(axis=2)
+    high, low = (half.sum(axis=1) for half in jnp.divmod(rows, _LEVELS))
+    return (_LEVELS * high.astype(jnp.float32) + low) / mask.sum(axis=(1, 2))
 
 
 def _dark_lift(fused: Array, ir: Array, vis: Array) -> Array:
