@@ -20,8 +20,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Same folder: renaming is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    # Same folder: renaming is atomic only within one file system. Not made of the name, which may be as long as names
+    # can be.
+    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -55,6 +55,15 @@ def triples_of(fused: Path, ir: Path, vis: Path) -> list[Triple]:
     return find_triples(fused, ir, vis)
 
 
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    """`--weights`; None: the best that come with the package."""
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="a shipped name, a .safetensors or .pth file, or the workdir of a training (default: the best shipped)",
+    )
+
+
 def count(text: str) -> int:
     """Type of an argument that is a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 
+from rpfnet_jax.cli.arguments import add_weights
 from rpfnet_jax.inference import load
 from rpfnet_jax.inference.cost import fusion_cost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, required=True, help="a .safetensors or .pth file, or a workdir")
+    add_weights(parser)
     parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH", help="default: 640x480")
     parser.add_argument("--norm", choices=("image", "running", "adaptive"), help="instead of the weights' own")
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     net = load(options.weights, options.norm)
     width, height = options.size
     cost = fusion_cost(net, height, width)
-    print(f"{options.weights}, one picture of {width}x{height}, {net.defaults.norm} mode")
+    print(f"{options.weights or 'best shipped weights'}, one picture of {width}x{height}, {net.defaults.norm} mode")
     print(f"parameters                 {cost.parameters}")
     print(f"GFLOPs                     {cost.gflops:.2f}")
     print(f"  without transforms       {cost.flops / 1e9:.2f}")

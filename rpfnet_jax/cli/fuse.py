@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.bulk import check_ray, fuse_files_on_ray
-from rpfnet_jax.cli.arguments import count
+from rpfnet_jax.cli.arguments import add_weights, count
 from rpfnet_jax.data.alignment import read_homography
 from rpfnet_jax.data.checks import refuse_overwriting
 from rpfnet_jax.data.images import image_size, one_line
@@ -48,11 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     network = parser.add_argument_group("method")
-    network.add_argument(
-        "--weights",
-        metavar="W",
-        help="a shipped name, a .safetensors or .pth file, or the workdir of a training (default: the best shipped)",
-    )
+    add_weights(network)
     network.add_argument(
         "--norm", choices=("image", "running", "adaptive"), help="norm mode, instead of the weights' own"
     )
@@ -133,11 +129,15 @@ def run(options: argparse.Namespace) -> None:
         else:
             how |= {"make_fuser": make_fuser, "prepare": prepare, "overwrite": options.overwrite}
             outcomes = fuse_files_on_ray(work, options.ray_actors, **how)
-        for outcome in outcomes:
-            if outcome.reason is not None:
-                failures.append(f"{outcome.pair.name}: {outcome.reason}")
-            progress.set_postfix_str("")
-            progress.update()
+        try:
+            for outcome in outcomes:
+                if outcome.reason is not None:
+                    failures.append(f"{outcome.pair.name}: {outcome.reason}")
+                progress.set_postfix_str("")
+                progress.update()
+        except OSError as error:
+            # No later picture could be written, either; what is known of the earlier pairs must not be lost by that.
+            raise FusionError("\n  ".join([str(error), *failures])) from error
     fused = len(todo) - (len(failures) - len(matched.alone))
     skipped = len(matched.pairs) - len(todo)
     print(f"{options.out}: {fused} fused" + (f", {skipped} already there (--overwrite redoes them)" if skipped else ""))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from rpfnet_jax.cli.arguments import add_weights
 from rpfnet_jax.data.video import ClipWriter, open_clip, paired_frames
 from rpfnet_jax.inference import load
 
@@ -21,7 +22,7 @@ _DEFAULT_RATE = 25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", metavar="W", help="a name, a file or a workdir (default: the best shipped)")
+    add_weights(parser)
     parser.add_argument("--ir", type=Path, required=True, help="infrared clip: a video file or a folder of pictures")
     parser.add_argument("--vis", type=Path, required=True, help="visible clip")
     parser.add_argument("--out", type=Path, required=True, help="video file to write (.mp4, .mkv)")

@@ -591,6 +591,28 @@ def test_full_disk(fuse, scenes, monkeypatch, tmp_path):
     assert files(tmp_path / "out") == []
 
 
+def test_what_failed_before_a_full_disk_is_told(fuse, scenes, monkeypatch, tmp_path):
+    scenes("b")
+    (tmp_path / "ir" / "a.png").touch()
+    (tmp_path / "vis" / "a.png").touch()
+
+    def replace(source, target):
+        raise OSError(28, "No space left on device", str(source))
+
+    monkeypatch.setattr("rpfnet_jax.files.os.replace", replace)
+    done = fuse()
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    assert "the file is empty" in done.err
+
+
+def test_a_name_as_long_as_names_can_be(fuse, scenes, tmp_path):
+    name = 251 * "a"
+    scenes(name)
+    assert fuse().code == 0
+    assert files(tmp_path / "out") == [f"{name}.png"]
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_tiff_without_tifffile(fuse, scenes, monkeypatch, tmp_path, dtype):
     scenes("a")

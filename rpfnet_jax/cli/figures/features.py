@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rpfnet_jax.cli.arguments import add_weights
 from rpfnet_jax.data.images import read_gray
 from rpfnet_jax.inference import load
 from rpfnet_jax.reports import features_figure
@@ -24,7 +25,7 @@ _TITLES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, required=True, help="a .safetensors or .pth file, or a workdir")
+    add_weights(parser)
     parser.add_argument("--ir", type=Path, required=True, help="infrared picture")
     parser.add_argument("--vis", type=Path, required=True, help="visible picture")
     parser.add_argument("--norm", choices=("image", "running", "adaptive"), help="instead of the weights' own")
