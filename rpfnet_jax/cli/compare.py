@@ -10,6 +10,7 @@ the saturating 8-bit arithmetic behind the numbers that papers of this field pri
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ def _measured(methods: Mapping[str, Path], options: argparse.Namespace) -> dict[
 
 def _read(path: Path) -> Rows:
     try:
-        return read_metrics_csv(path.read_text())
+        return read_metrics_csv(os.fsdecode(path.read_bytes()))
     except ValueError as error:
         raise ValueError(f"{path}: not a table of metrics per picture: {error}") from error
 

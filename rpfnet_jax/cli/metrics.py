@@ -10,6 +10,7 @@ nothing is measured.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     columns = columns_of(options.protocol)
     rows = {name: {column: row[column] for column in columns} for name, row in measured.items()}
     if options.csv is not None:
-        write_atomically(options.csv, metrics_csv(rows).encode())
+        write_atomically(options.csv, os.fsencode(metrics_csv(rows)))  # Names of files need not be text.
     print(f"{options.fused}: {len(rows)} pictures\n\n{summary_table(rows)}")
 
 

@@ -1,6 +1,7 @@
 """`rpfnet metrics`, called as a user calls it."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def test_csv_holds_what_measure_returns(metrics, folders, protocol):
     assert f"{mean:.4f}" in done.out
     assert "nabf (lower is better)" in done.out
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_names_need_not_be_text(metrics, rpfnet, folders):
+    name = os.fsdecode(b"caf\xe9")
+    for side in ("fused", "ir", "vis"):
+        file = next((folders / side).glob("a.*"))
+        file.rename(file.with_name(name + file.suffix))
+    target = folders / "m.csv"
+    assert metrics(f"--csv={target}").err == ""
+    assert b"\ncaf\xe9," in target.read_bytes()
+    done = rpfnet("compare", f"--ir={folders / 'ir'}", f"--vis={folders / 'vis'}", f"A={target}", f"B={target}")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_without_csv_only_the_summary(metrics, folders):
