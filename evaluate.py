@@ -11,11 +11,13 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.data.images import write_png
 from rpfnet_jax.data.pairs import Pair, find_pairs
 from rpfnet_jax.data.sets import open_training_sets
 from rpfnet_jax.experiment import evaluate, make_contact_sheet, trained_role, untrained
+from rpfnet_jax.failure import USER_ERRORS, message
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.weights import Weights, load_weights
 
@@ -37,6 +39,9 @@ _ADAPT = flags.DEFINE_float("adapt", None, "Weight of the image's own statistics
 def main(arguments: list[str]) -> None:
     if arguments[1:]:
         raise app.UsageError(f"unknown arguments: {' '.join(arguments[1:])}")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # JAX reports every kind of device that is not there.
+    keep_freed_memory()
     enable_compilation_cache()
     config = _CONFIG.value
     if config is None and (_WEIGHTS.value == UNTRAINED or not _DATA.value):
@@ -49,11 +54,12 @@ def main(arguments: list[str]) -> None:
         net = Fuser(dataclasses.replace(weights, defaults=defaults))
         pairs = _pairs_of(_DATA.value, weights) if _DATA.value else _validation_pairs(config, weights, out)
         evaluate(net, pairs, out, f"{path.name} on {_DATA.value or config.data.root}")
-        write_png(out / "contact_sheet.png", make_contact_sheet(pairs, out))
-    except (OSError, ValueError) as error:
+        # In a folder of its own: among the pictures it would be one of them to whoever measures or compares them.
+        write_png(out / "overview" / "contact_sheet.png", make_contact_sheet(pairs, out))
+    except USER_ERRORS as error:
         logging.debug("traceback", exc_info=True)
-        sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
-    print(f"pictures and tables: {out}")
+        sys.exit(f"error: {message(error)}\n(--verbosity=1 shows where)")
+    print(f"pictures and tables: {out}, {out}/overview/contact_sheet.png")
 
 
 def _pairs_of(folder: str, weights: Weights) -> list[Pair]:

@@ -11,6 +11,7 @@ from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.cores import offer_cores
 from rpfnet_jax.experiment import train_and_evaluate
+from rpfnet_jax.failure import USER_ERRORS, message
 from rpfnet_jax.training import CheckpointError, DivergedError
 from rpfnet_jax.training.processes import PeerError, is_main
 
@@ -31,9 +32,9 @@ def main(arguments: list[str]) -> None:
     workdir = Path(_WORKDIR.value).expanduser()
     try:
         result = train_and_evaluate(_CONFIG.value, workdir)
-    except (OSError, ValueError, CheckpointError, DivergedError, PeerError) as error:
+    except (*USER_ERRORS, CheckpointError, DivergedError, PeerError) as error:
         logging.debug("traceback", exc_info=True)
-        sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
+        sys.exit(f"error: {message(error)}\n(--verbosity=1 shows where)")
     except KeyboardInterrupt:
         # Outside the steps, where nothing is under way that could be lost.
         print("stopped; the same command continues")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.data.pairs import Pair, PairError, Role
 from rpfnet_jax.data.patches import crop_plan
 from rpfnet_jax.data.sets import TrainingSets, open_training_sets
+from rpfnet_jax.failure import message
 from rpfnet_jax.files import locked, write_atomically
 from rpfnet_jax.inference import Fuser, PictureFuser, open_pair
 from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
@@ -93,8 +95,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
     model, defaults = model_config(config), FusionDefaults(**config.fusion)
     # Before anything is read: refuses impossible values.
     training_plan(config, patches=1)
-    if config.validation.monitor not in MONITORS:
-        raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
+    _check_validation(config)
     sets = main_first("finding the data", lambda: open_training_sets(config.data, workdir, config.seed))
     with together("reading the data"):
         if config.data.skip_bad:
@@ -140,6 +141,16 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
         write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
     return trained._replace(weights=weights, evaluation=evaluation)
+
+
+def _check_validation(config: ConfigDict) -> None:
+    if config.validation.monitor not in MONITORS:
+        raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
+    for name in ("every_epochs", "pairs", "final_pairs"):
+        if config.validation[name] < 0:
+            raise ValueError(f"validation.{name} must not be negative, got {config.validation[name]}")
+    if not 0 <= config.data.holdout < 1:
+        raise ValueError(f"data.holdout must be at least 0 and less than 1, got {config.data.holdout}")
 
 
 def untrained(config: ConfigDict) -> Weights:
@@ -199,11 +210,14 @@ def evaluate_pairs(
 
     Raises:
         PairError: some pictures are unreadable, differ in size or are too small; nothing was fused.
-        ValueError: `out` is a folder that some of the pictures are in.
+        ValueError: `out` is a folder that some of the pictures are in, or a pair could not be fused, for lack of
+            memory or because the weights are not usable; the message names it.
+        OSError: `out` can't be written.
     """
     sizes = check_measurable(pairs)
     if out is not None:
         refuse_overwriting(pairs, out)
+        out.mkdir(parents=True, exist_ok=True)  # Before the work, if it can't be written.
     # By size, so that each is compiled once and pictures of one size can share a batch.
     order = sorted(range(len(pairs)), key=lambda index: sizes[index])
     results = net.fuse_many([pairs[index] for index in order], open_pair)
@@ -211,7 +225,7 @@ def evaluate_pairs(
     for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
         pair = pairs[order[result.index]]
         if result.error is not None:
-            raise result.error
+            raise ValueError(f"{pair.name}: {message(result.error)}") from result.error
         if out is not None:
             write_png(out / f"{pair.name}.png", result.picture)
         rows[pair.name] = measure(*(to_gray8(p) for p in (result.picture, read_image(pair.ir), read_image(pair.vis))))
@@ -223,7 +237,7 @@ def evaluate(net: PictureFuser, pairs: Sequence[Pair], out: Path, title: str) ->
     """Like `evaluate_pairs`; writes pictures, `metrics.csv` and `metrics.md` to `out` and prints the tables."""
     result = evaluate_pairs(net, pairs, out, progress=sys.stderr.isatty())
     report = evaluation_report(title, result.summary, len(pairs))
-    write_atomically(out / "metrics.csv", metrics_csv(result.rows).encode())
+    write_atomically(out / "metrics.csv", os.fsencode(metrics_csv(result.rows)))
     write_atomically(out / "metrics.md", report.encode())
     print(report)
     return result

@@ -22,7 +22,7 @@ from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.loader import PatchSource
 from rpfnet_jax.data.pairs import PairError, find_pairs
 from rpfnet_jax.data.sets import DataMissingError, open_training_sets
-from rpfnet_jax.experiment import make_patch_source, train_and_evaluate, untrained
+from rpfnet_jax.experiment import evaluate_pairs, make_patch_source, train_and_evaluate, untrained
 from rpfnet_jax.files import locked
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.training import CheckpointError, DivergedError
@@ -281,6 +281,20 @@ def test_validation_pairs_are_checked_before_training(finished, tmp_path):
         train_and_evaluate(tiny_config(**{"data.root": str(data)}), tmp_path / "run")
 
 
+@pytest.mark.parametrize("field", ["validation.pairs", "validation.final_pairs", "data.holdout"])
+def test_negative_numbers_of_validation_pairs_are_refused_before_training(tmp_path, field):
+    with pytest.raises(ValueError, match=field):
+        train_and_evaluate(tiny_config(**{field: -0.5 if field == "data.holdout" else -1}), tmp_path)
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_a_pair_that_is_not_fused_is_named(finished, monkeypatch):
+    pairs = find_pairs(finished[0] / "scenes" / "validation")
+    monkeypatch.setattr("rpfnet_jax.inference.memory.available", lambda: 2**20)
+    with pytest.raises(ValueError, match="scene_000: fusing 1 picture"):
+        evaluate_pairs(rpfnet_jax.load(finished[0] / "weights.safetensors"), pairs)
+
+
 def test_steps_survive_a_validation_that_fails(finished, tmp_path, monkeypatch):
     def fail(net, pairs):
         raise MemoryError("out of memory")
@@ -387,6 +401,9 @@ def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
     for name in result.evaluation.rows:
         ours, theirs = (read_image(f / f"{name}.png") for f in (tmp_path, workdir / "validation"))
         np.testing.assert_array_equal(ours, theirs)
+    # The contact sheet is none of the pictures.
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(result.evaluation.rows)
+    assert (tmp_path / "overview" / "contact_sheet.png").exists()
     net = rpfnet_jax.load(workdir / "weights.safetensors")
     pair = find_pairs(workdir / "scenes" / "validation")[0]
     np.testing.assert_array_equal(net.fuse(pair.ir, pair.vis), read_image(tmp_path / f"{pair.name}.png"))

@@ -11,6 +11,7 @@ from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.cli import calibrate, compare, convert, cost, figure, fuse, metrics, psd, strip, video
 from rpfnet_jax.cli.commands import subcommands
+from rpfnet_jax.failure import USER_ERRORS, message
 from rpfnet_jax.version import __version__
 
 _COMMANDS = (fuse, video, metrics, compare, psd, figure, cost, strip, convert, calibrate)
@@ -40,16 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Pillow's remarks about odd files name its own source lines; what is wrong with a file is an error of ours.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             options.run(options)
-    except (OSError, ValueError, MemoryError, ImportError) as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
+    except USER_ERRORS as error:
+        print(f"error: {message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
