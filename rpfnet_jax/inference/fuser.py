@@ -17,7 +17,7 @@ from rpfnet_jax.inference import engine, memory
 from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.pictures import OutputType, Picture, open_sources
 from rpfnet_jax.inference.tiling import TiledFuser
-from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, StageFeatures, fold
+from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, StageFeatures, check_shapes, fold
 from rpfnet_jax.tone import Exposure
 from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
 
@@ -113,7 +113,8 @@ class Fuser(PictureFuser):
         """Jitted batch inference: fused luminance in (0, 1) of float32 images in [0, 1]; compiled once per shape.
 
         Raises:
-            ValueError: shapes differ, are not (B, H, W, 1), or a side is shorter than 16; impossible `norm` or `adapt`.
+            ValueError: shapes differ, are not (B, H, W, 1), a side is shorter than 16, or a dtype is not float32;
+                impossible `norm` or `adapt`.
             MemoryError: the batch will not fit.
         """
         return self.using(norm, adapt)._run(ir, vis_y)
@@ -156,19 +157,20 @@ class Fuser(PictureFuser):
 
     def _compiled(self, shape: tuple[int, ...], features: bool = False) -> tuple[Any, dict[str, Any]]:
         """The compiled program for a shape, and the variables that it takes."""
+        check_shapes(shape, shape)
         config, variables = self.config, self.variables
         # Without norms every mode is the same program.
         norm = config.norm_mode(self.defaults.norm)
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded()
-        if len(shape) == 4:
-            memory.check(config, shape, features)
+        memory.check(config, shape, features)
         program = engine.Program(config, norm, shape, features)
         return engine.compiled(program, variables, self.on_compile), variables
 
     def _run(self, ir: Any, vis_y: Any, features: bool = False, exposure: Exposure | None = None) -> Any:
-        if ir.shape != vis_y.shape:
-            raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
+        check_shapes(ir.shape, vis_y.shape)
+        if {ir.dtype, vis_y.dtype} != {np.dtype(np.float32)}:
+            raise ValueError(f"IR and VIS_Y must be float32 in [0, 1], got {ir.dtype} and {vis_y.dtype}")
         function, variables = self._compiled(tuple(ir.shape), features)
         if exposure is None:
             exposure = self.measure(ir, vis_y)

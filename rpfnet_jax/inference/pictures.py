@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Array, Float32, Shaped
 from PIL import Image
 
 from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
-from rpfnet_jax.data.images import ImageError, eight_bit, read_image, to_gray
+from rpfnet_jax.data.images import ImageError, eight_bit, read_image, to_gray, upright
 from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.thermal import read_raw
 
 OutputType = Literal["uint8", "uint16", "float32"]
 # Not "h w *channels": the two pictures of a call may differ in channels, and what differs in size gets its own error.
-Picture = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."]
+Picture = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."] | Shaped[Array, "..."]
 
 _STRIP = 256
 _LEVELS = {"uint8": 255, "uint16": 65535}
@@ -97,7 +97,7 @@ def open_pair(pair: Pair) -> Sources:
 
 def _infrared(picture: Picture) -> np.ndarray:
     """Infrared luminance, float32 (H, W) in [0, 1]: of a file all 16 bits, where it has them."""
-    if isinstance(picture, np.ndarray | Image.Image):
+    if not isinstance(picture, str | os.PathLike):
         array = as_array(picture)
     else:
         array = read_raw(Path(picture))
@@ -112,8 +112,13 @@ def _infrared(picture: Picture) -> np.ndarray:
 def as_array(picture: Picture) -> np.ndarray:
     """The pixels of a picture, (H, W), (H, W, 1) or (H, W, 3), of the dtype they have."""
     if isinstance(picture, Image.Image):
-        return eight_bit(picture, Path("PIL image"))
-    array = picture if isinstance(picture, np.ndarray) else read_image(Path(picture))
+        # Infrared of 16 bits keeps them, as from a file.
+        deep = picture.mode.startswith("I;16")
+        array = np.asarray(upright(picture)).astype(np.uint16) if deep else eight_bit(picture, Path("PIL image"))
+    elif isinstance(picture, str | os.PathLike):
+        array = read_image(Path(picture))
+    else:
+        array = np.asarray(picture)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         raise ValueError(f"a picture must be (H, W), (H, W, 1) or (H, W, 3), got shape {array.shape}")
     return array

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +119,8 @@ def _batches(jobs: Iterator[Job | Fused], batch_size: Callable[[tuple[int, int]]
         yield batch
 
 
-class _Failure(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Failure:
     """Raises, where the results are waited for, what went wrong before, like an error of the computation itself."""
 
     error: Exception

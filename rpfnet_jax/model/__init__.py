@@ -4,7 +4,15 @@ from rpfnet_jax.model.config import ModelConfig, Reading
 from rpfnet_jax.model.execution import Execution, Precision
 from rpfnet_jax.model.folding import fold
 from rpfnet_jax.model.layers import NormMode, StageNorm, Statistics
-from rpfnet_jax.model.network import MIN_SIDE, AuxiliaryDecoder, RPFNet, StageFeatures, init_variables, variable_shapes
+from rpfnet_jax.model.network import (
+    MIN_SIDE,
+    AuxiliaryDecoder,
+    RPFNet,
+    StageFeatures,
+    check_shapes,
+    init_variables,
+    variable_shapes,
+)
 
 __all__ = [
     "MIN_SIDE",
@@ -18,6 +26,7 @@ __all__ = [
     "StageFeatures",
     "StageNorm",
     "Statistics",
+    "check_shapes",
     "fold",
     "init_variables",
     "variable_shapes",

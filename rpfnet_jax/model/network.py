@@ -143,7 +143,7 @@ class RPFNet(nn.Module):
         Raises:
             ValueError: shapes differ, are not (B, H, W, 1), or a side is shorter than 16; unknown `norm`.
         """
-        _check_inputs(ir, vis_y)
+        check_shapes(ir.shape, vis_y.shape)
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         config = self.config
@@ -210,10 +210,11 @@ def variable_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     return MappingProxyType({path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()})
 
 
-def _check_inputs(ir: Array | np.ndarray, vis_y: Array | np.ndarray) -> None:
-    if ir.shape != vis_y.shape:
-        raise ValueError(f"IR and VIS_Y must have the same shape, got {ir.shape} and {vis_y.shape}")
-    if ir.ndim != 4 or ir.shape[-1] != 1:
-        raise ValueError(f"IR and VIS_Y must be (batch, height, width, 1), got {ir.shape}")
-    if min(ir.shape[1:3]) < MIN_SIDE:
-        raise ValueError(f"height and width must be at least {MIN_SIDE}, got {ir.shape[1]}x{ir.shape[2]}")
+def check_shapes(ir: tuple[int, ...], vis_y: tuple[int, ...]) -> None:
+    """Raises ValueError when a network can't take images of these shapes."""
+    if ir != vis_y:
+        raise ValueError(f"IR and VIS_Y must have the same shape, got {ir} and {vis_y}")
+    if len(ir) != 4 or ir[-1] != 1:
+        raise ValueError(f"IR and VIS_Y must be (batch, height, width, 1), got {ir}")
+    if min(ir[1:3]) < MIN_SIDE:
+        raise ValueError(f"height and width must be at least {MIN_SIDE}, got {ir[1]}x{ir[2]}")

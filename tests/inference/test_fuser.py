@@ -1,5 +1,6 @@
 """Fusing: kinds of pictures in and out, sizes, laws, refusals."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -112,6 +113,28 @@ def test_features_are_those_of_the_network(net):
 def test_unusable_arrays_are_refused(net, ir, vis, message):
     with pytest.raises(ValueError, match=message):
         net.fuse(ir, vis)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((1, 20, 20), np.float32), r"must be \(batch, height, width, 1\), got \(1, 20, 20\)"),
+        (np.zeros((1, 20, 9, 1), np.float32), "at least 16"),
+        (np.zeros((1, 20, 20, 1), np.uint8), r"must be float32 in \[0, 1\], got uint8"),
+    ],
+)
+@pytest.mark.parametrize("name", ["flir", "flir_small"])
+def test_unusable_luminances_are_refused(image, message, name):
+    with pytest.raises(ValueError, match=message):
+        rpfnet_jax.load(name).fuse_luminance(image, image)
+
+
+def test_arrays_of_jax_and_deep_pil_pictures_are_what_numpys_are(net):
+    np.testing.assert_array_equal(net.fuse(jnp.asarray(IR), jnp.asarray(RGB)), net.fuse(IR, RGB))
+    deep = RNG.integers(0, 2**16, IR.shape, np.uint16)
+    images = [net.fuse(ir, RGB, dtype="uint16") for ir in (deep, Image.fromarray(deep))]
+    np.testing.assert_array_equal(*images)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
