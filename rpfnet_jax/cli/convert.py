@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
+from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import check_weights_name, load_weights, save_weights, to_torch
 
 
@@ -30,6 +31,9 @@ def run(options: argparse.Namespace) -> None:
     check_weights_name(options.out)
     weights = load_weights(options.weights)
     if options.layout == "torch":
+        model = weights.model
+        if model != ModelConfig.preset("released", channels=model.channels, stages=model.stages):
+            raise ValueError(f"{options.weights} does not hold the authors' network, the only one with torch's names")
         tensors = to_torch(weights.variables)
         write_atomically(options.out, save(tensors, {"format": "pt"}))
         print(f"{options.out}: {len(tensors)} tensors under torch's names")

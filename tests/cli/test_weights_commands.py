@@ -34,6 +34,12 @@ def test_convert_the_authors_file_and_back(released_path, tmp_path, capsys):
     assert load_weights(ours).provenance["converted"]["file"] == "Model.pth"
 
 
+def test_only_the_authors_network_has_torchs_names(tmp_path, capsys):
+    assert main(["convert", "flir_plus", str(tmp_path / "x.safetensors"), "--layout=torch"]) == 1
+    assert "flir_plus does not hold the authors' network" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_calibrate_measures_the_planned_patches_and_records_them(tmp_path):
     config = ModelConfig.preset("released", channels=4, stages=2)
     image = np.zeros((1, 16, 16, 1), np.float32)
