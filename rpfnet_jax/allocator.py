@@ -1,4 +1,4 @@
-"""The C library's memory: what it holds free, and how to have it keep that, for processes whose job is to run the network again and again on a CPU."""
+"""The C library's memory, for processes whose job is to run the network again and again on a CPU."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class _MallInfo(ctypes.Structure):
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
     )
 
 

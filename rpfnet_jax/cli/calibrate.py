@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from rpfnet_jax.cli.arguments import count
 from rpfnet_jax.data.loader import batches, steps_per_epoch
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.experiment import open_patches
@@ -25,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .safetensors or .pth file")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training pairs: DIR/ir and DIR/vis")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--patches", type=int, default=320, help="how many patches to measure (default: %(default)s)")
-    parser.add_argument("--patch-size", type=int, default=128, help="their side in pixels (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="patches at a time (default: %(default)s)")
+    parser.add_argument("--patches", type=count, default=320, help="how many patches to measure (default: %(default)s)")
+    parser.add_argument("--patch-size", type=count, default=128, help="their side in pixels (default: %(default)s)")
+    parser.add_argument("--batch-size", type=count, default=16, help="patches at a time (default: %(default)s)")
     parser.add_argument(
         "--norm",
         choices=("image", "batch", "running"),
@@ -42,9 +43,9 @@ def run(options: argparse.Namespace) -> None:
     check_weights_name(options.out)
     weights = load_weights(options.weights)
     source = open_patches(find_pairs(options.data), options.patches, options.patch_size, options.seed)
-    count = steps_per_epoch(len(source), options.batch_size)
-    epoch = itertools.islice(batches(source, options.batch_size, options.seed), count)
-    progress = tqdm(epoch, total=count, unit="batch", disable=None)
+    steps = steps_per_epoch(len(source), options.batch_size)
+    epoch = itertools.islice(batches(source, options.batch_size, options.seed), steps)
+    progress = tqdm(epoch, total=steps, unit="batch", disable=None)
     variables, patches = calibrate(RPFNet(weights.model), weights.variables, progress, options.norm)
     record = {
         "patches": patches,
