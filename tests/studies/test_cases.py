@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 def tiny(case):
     config = flir.get_config()
-    fields = {"model.channels": 4, "data.patches": 2, "data.patch_size": 32}
+    fields = {"model.channels": 4, "model.stages": 2, "data.patches": 2, "data.patch_size": 32}
     config.update_from_flattened_dict({**fields, **case.fields})
     return config
 
