@@ -1,4 +1,4 @@
-"""What a command tells when its input is not usable: one line instead of a traceback."""
+"""What is told of an error when input is not usable: a line instead of a traceback."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, as a part of a message of one line: without the number and the file name of an `OSError`."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -23,11 +23,12 @@ from rpfnet_jax.bulk import check_ray, fuse_files_on_ray
 from rpfnet_jax.cli.arguments import add_weights, count
 from rpfnet_jax.data.alignment import read_homography
 from rpfnet_jax.data.checks import refuse_overwriting
-from rpfnet_jax.data.images import image_size, one_line
+from rpfnet_jax.data.images import image_size
 from rpfnet_jax.data.matching import match_pairs
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair
 from rpfnet_jax.data.thermal import ThermalScaling
 from rpfnet_jax.data.writing import SUFFIXES, check_writable
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import BaselineFuser, Fuser, PictureFuser
 from rpfnet_jax.inference.files import fuse_files

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Float64, Shaped, UInt8
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.files import write_atomically
 
 Homography = Float64[np.ndarray, "3 3"]
@@ -61,7 +62,7 @@ def read_homography(path: str | Path) -> Homography:
     except OSError as error:
         raise AlignmentError(f"{path}: {error.strerror or error}") from error
     except (ValueError, EOFError, RecursionError) as error:
-        raise AlignmentError(f"{path}: cannot be read as a homography: {' '.join(str(error).split())}") from error
+        raise AlignmentError(f"{path}: cannot be read as a homography: {one_line(error)}") from error
     return check_homography(values, str(path))
 
 

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rpfnet_jax.data.errors import FileError
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.files import write_atomically
 
 # Far above any infrared camera, and below Pillow's own warning level, so that a decompression bomb
@@ -160,11 +161,6 @@ def upright(image: Image.Image) -> Image.Image:
     # First: the EXIF data of a PNG may follow its pixels.
     image.load()
     return ImageOps.exif_transpose(image)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, for a message of one line: without the number and the file name of an `OSError`."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
 def image_size(path: str | Path) -> tuple[int, int] | None:

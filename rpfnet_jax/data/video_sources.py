@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rpfnet_jax.data.errors import FileError
-from rpfnet_jax.data.images import ImageError, one_line, read_image
+from rpfnet_jax.data.images import ImageError, read_image
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES
+from rpfnet_jax.failure import one_line
 
 Frame = UInt8[np.ndarray, "h w 3"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from rpfnet_jax.data.images import one_line
 from rpfnet_jax.data.video_sources import ClipError, frame_rate, pyav
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.files import replacing
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}

@@ -8,7 +8,8 @@ from types import ModuleType
 
 import numpy as np
 
-from rpfnet_jax.data.images import one_line, write_png
+from rpfnet_jax.data.images import write_png
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.files import write_atomically
 
 # dtype -> kind of file that holds it, grey and colour.

@@ -11,6 +11,7 @@ import numpy as np
 
 from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.writing import write_picture
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.inference.base import PictureFuser
 from rpfnet_jax.inference.pictures import OutputType, Sources, open_pair
 
@@ -58,9 +59,9 @@ def fuse_files(
     results = net.fuse_many(targets, prepare, batch_size=batch_size, dtype=dtype)
     with _Writer() as writer:
         for result in results:
-            if result.picture is None:
-                yield Outcome(result.pair, " ".join(str(result.error).split()) or type(result.error).__name__)
-            else:
+            if result.error is not None:
+                yield Outcome(result.pair, one_line(result.error))
+            elif result.picture is not None:
                 writer.submit(targets[result.pair], result.picture)
                 yield Outcome(result.pair, None)
 

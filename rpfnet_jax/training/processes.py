@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rpfnet_jax.failure import one_line
 from rpfnet_jax.training.checkpoint import differing_fields
 
 AUTO = "auto"
@@ -94,7 +95,7 @@ def _initialize(coordinator: str | None, processes: int | None, process_id: int 
             f"give HOST:PORT, distributed.processes and distributed.process_id ({error})"
         ) from error
     except RuntimeError as error:
-        raise OSError(f"this process could not join the others: {' '.join(str(error).split())}") from error
+        raise OSError(f"this process could not join the others: {one_line(error)}") from error
 
 
 def is_main() -> bool:

@@ -13,7 +13,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rpfnet_jax.weights.errors import WeightsError, one_line
+from rpfnet_jax.weights.errors import WeightsError, printable
 
 _MOST_ARGUMENTS = 8
 _LARGEST = 2**62
@@ -185,7 +185,7 @@ class _Machine:
     def find(self, module: str, name: str) -> Any:
         if (module, name) in self.known:
             return self.known[module, name]
-        full = one_line(f"{module}.{name}")
+        full = printable(f"{module}.{name}")
         if module.startswith("torch") and name.endswith("Storage"):
             raise WeightsError(f"has tensors of {full}; only float32 is read: save it after model.float()")
         raise WeightsError(

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.weights.errors import WeightsError, one_line
+from rpfnet_jax.weights.errors import WeightsError, printable
 from rpfnet_jax.weights.store import FusionDefaults, Weights
 
 
@@ -35,7 +35,7 @@ def read_run(workdir: Path) -> Weights:
         record = json.loads(config.read_text())
         model, defaults = ModelConfig.from_fields(record["model"]), FusionDefaults(**record["fusion"])
     except Exception as error:
-        raise WeightsError(f"{config} is damaged: {one_line(error)}") from error
+        raise WeightsError(f"{config} is damaged: {printable(error)}") from error
     # Not by Orbax' manager, which reads the notes of all steps before it gives any.
     steps = sorted((int(path.name) for path in checkpoints.iterdir() if path.name.isdigit()), reverse=True)
     if not steps:
@@ -46,7 +46,7 @@ def read_run(workdir: Path) -> Weights:
             variables = _read_variables(checkpoints.absolute() / str(step))
         # Orbax and its storage layer raise many kinds of errors for a damaged checkpoint.
         except Exception as error:
-            damaged.append(f"{checkpoints / str(step)} is damaged: {one_line(error)}")
+            damaged.append(f"{checkpoints / str(step)} is damaged: {printable(error)}")
             continue
         if damaged:
             warnings.warn(f"{'; '.join(damaged)}. The checkpoint of step {step} is used instead", stacklevel=4)

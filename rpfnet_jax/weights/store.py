@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.model import ModelConfig, variable_shapes
-from rpfnet_jax.weights.errors import WeightsError, listing, one_line
+from rpfnet_jax.weights.errors import WeightsError, listing, printable
 
 FORMAT = "rpfnet_jax"
 FORMAT_VERSION = "1"
@@ -118,7 +118,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             return tensors, file.metadata() or {}
     # The others: dtypes that NumPy does not have.
     except (SafetensorError, AttributeError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {one_line(error)}") from error
+        raise WeightsError(f"{path} is not a readable safetensors file: {printable(error)}") from error
 
 
 def parse_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Weights:
@@ -140,7 +140,7 @@ def parse_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str
             raise ValueError("training and provenance must be JSON objects")
         problems = _misfits(tensors, model)
     except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise WeightsError(f"{path} has unusable metadata: {one_line(error)}") from error
+        raise WeightsError(f"{path} has unusable metadata: {printable(error)}") from error
     if problems:
         raise WeightsError(f"{path} does not fit its own model configuration: {'; '.join(problems)}")
     return Weights(model, unflatten_dict(tensors, sep="/"), defaults, training, provenance)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rpfnet_jax.weights.errors import WeightsError, listing, one_line
+from rpfnet_jax.weights.errors import WeightsError, listing, printable
 from rpfnet_jax.weights.pickle_machine import MODULE_CLASS, Function, Module, Named, interpret
 
 # Two hundred times the pickle of the released file.
@@ -57,10 +57,10 @@ def read_torch_archive(path: Path) -> TorchCheckpoint:
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     except (zipfile.BadZipFile, EOFError, OSError, struct.error) as error:
-        raise WeightsError(f"{path} is a damaged or truncated torch file: {one_line(error)}") from error
+        raise WeightsError(f"{path} is a damaged or truncated torch file: {printable(error)}") from error
     # Whatever else a malformed file leads zipfile and pickletools to; none of it is a bug to be traced.
     except (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise WeightsError(f"{path}: its pickle is malformed: {one_line(error)}") from error
+        raise WeightsError(f"{path}: its pickle is malformed: {printable(error)}") from error
 
 
 def _members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipInfo]:
@@ -69,7 +69,7 @@ def _members(archive: zipfile.ZipFile, file_size: int) -> dict[str, zipfile.ZipI
     packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise WeightsError(
-            f"{one_line(packed[0])} is compressed, which torch never does; not unpacked, it may be a zip bomb"
+            f"{printable(packed[0])} is compressed, which torch never does; not unpacked, it may be a zip bomb"
         )
     if any(info.flag_bits & 1 for info in infos):
         raise WeightsError("is encrypted, which torch never does")
@@ -118,11 +118,11 @@ class _Storages:
         ):
             raise WeightsError("its pickle refers to a storage of unknown type, name or length")
         if key not in self._loaded:
-            self._loaded[key] = _Storage(self._read(one_line(key), kind.value))
+            self._loaded[key] = _Storage(self._read(printable(key), kind.value))
         values = self._loaded[key].values
         if values.dtype != kind.value or values.size != count:
             raise WeightsError(
-                f"storage data/{one_line(key)} holds {values.size} {values.dtype} values, not {count} {kind.value}"
+                f"storage data/{printable(key)} holds {values.size} {values.dtype} values, not {count} {kind.value}"
             )
         return self._loaded[key]
 
