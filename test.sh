@@ -5,4 +5,5 @@ cd "$(dirname "$0")"
 source scripts/environment.sh
 environment "${RPFNET_EXTRAS:-test}"
 # Compiling takes most of the time, each compilation on one core.
-exec "$PYTHON" -m pytest -n auto --dist loadfile "$@"
+# In their order: sorted by the number of their tests, files with one long test would come last, one core idle.
+exec "$PYTHON" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"
