@@ -153,11 +153,11 @@ class Fuser(PictureFuser):
             ValueError: not a shape of luminances, or a side is shorter than 16.
             MemoryError: such a batch will not fit.
         """
+        check_shapes(shape, shape)
         return self._compiled(shape)[0]
 
     def _compiled(self, shape: tuple[int, ...], features: bool = False) -> tuple[Any, dict[str, Any]]:
         """The compiled program for a shape, and the variables that it takes."""
-        check_shapes(shape, shape)
         config, variables = self.config, self.variables
         # Without norms every mode is the same program.
         norm = config.norm_mode(self.defaults.norm)
