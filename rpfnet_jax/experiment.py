@@ -31,7 +31,7 @@ from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.settings import loss_config, model_config, optimizer_config, run_identity, training_plan
 from rpfnet_jax.training import create_state, make_networks, make_optimizer, train
 from rpfnet_jax.training.processes import check_agreement, is_main, joined, main_first, together
-from rpfnet_jax.weights import FusionDefaults, Weights, save_weights
+from rpfnet_jax.weights import Outcome, Weights, save_weights
 
 CONTACT_SHEET_ROWS = 8
 
@@ -92,8 +92,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
 
 
 def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
-    model, defaults = model_config(config), FusionDefaults(**config.fusion)
+    # As it will be read back from a file: a tuple is a list there.
+    record = json.loads(config.to_json())
     # Before anything is read: refuses impossible values.
+    outcome = Outcome(record)
     training_plan(config, patches=1)
     _check_validation(config)
     sets = main_first("finding the data", lambda: open_training_sets(config.data, workdir, config.seed))
@@ -106,11 +108,9 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         check_measurable(sets.validation)
         source = make_patch_source(config, sets.train)
     monitored = sets.validation[: config.validation.pairs or None]
-    # As it will be read back from a file: a tuple is a list there.
-    record = json.loads(config.to_json())
 
     def validate(variables: dict[str, Any]) -> dict[str, float]:
-        net = Fuser(Weights(model, variables, defaults))
+        net = Fuser(outcome.weights(variables))
         return {name: value.mean for name, value in evaluate_pairs(net, monitored).summary.items()}
 
     plan = training_plan(config, len(source))
@@ -134,9 +134,9 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         if not result.finished:
             return trained
         weights = workdir / "weights.safetensors"
-        last = Weights(model, result.state.variables(), defaults, record)
+        last = outcome.weights(result.state.variables())
         save_weights(weights, last)
-        save_weights(workdir / "weights-best.safetensors", Weights(model, result.best, defaults, record))
+        save_weights(workdir / "weights-best.safetensors", outcome.weights(result.best))
         measured = sets.validation[: config.validation.final_pairs or None]
         evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
         write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
@@ -157,7 +157,7 @@ def untrained(config: ConfigDict) -> Weights:
     """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
     state = create_state(make_networks(model, loss_config(config).auxiliary), optimizer, config.seed)
-    return Weights(model, state.variables(), FusionDefaults(**config.fusion))
+    return Outcome(json.loads(config.to_json())).weights(state.variables())
 
 
 def trained_role(weights: Weights) -> Role:

@@ -21,8 +21,9 @@ from rpfnet_jax.training import (
     TrainingPlan,
 )
 
-# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
-_FREE_FIELDS = ("name", "log", "validation", "fusion", "mesh", "distributed")
+# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding
+# while it is trained.
+_FREE_FIELDS = ("name", "log", "validation", "fusion", "contrast", "mesh", "distributed")
 
 
 def model_config(config: ConfigDict) -> ModelConfig:

@@ -103,6 +103,16 @@ def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     chex.assert_trees_all_equal(before, tensors(workdir))
 
 
+def test_another_contrast_needs_no_training(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished[0], tmp_path / "run")
+    monkeypatch.setattr(PatchSource, "names", lambda self, indices: pytest.fail("a step was made"))
+    train_and_evaluate(tiny_config(contrast=2.0), tmp_path / "run")
+    before, after = (read_image(run / "validation" / "scene_000.png") for run in (finished[0], tmp_path / "run"))
+    assert after.std() > 1.2 * before.std()
+    # From the file and from the checkpoints, they are the same.
+    chex.assert_trees_all_equal(load_weights(tmp_path / "run").variables, tensors(tmp_path / "run"))
+
+
 @pytest.mark.parametrize(("stop_after", "residence"), [(2, "auto"), (4, "on")])
 def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatch, stop_after, residence):
     """Also when it goes on with the pictures on the device and began without."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights.errors import WeightsError, printable
-from rpfnet_jax.weights.store import FusionDefaults, Weights
+from rpfnet_jax.weights.outcome import Outcome
+from rpfnet_jax.weights.store import Weights
 
 
 def read_run(workdir: Path) -> Weights:
@@ -33,7 +33,7 @@ def read_run(workdir: Path) -> Weights:
         raise WeightsError(f"{workdir} is no workdir of train.py: it has no config.json with checkpoints/ beside it")
     try:
         record = json.loads(config.read_text())
-        model, defaults = ModelConfig.from_fields(record["model"]), FusionDefaults(**record["fusion"])
+        outcome = Outcome(record)
     except Exception as error:
         raise WeightsError(f"{config} is damaged: {printable(error)}") from error
     # Not by Orbax' manager, which reads the notes of all steps before it gives any.
@@ -50,7 +50,7 @@ def read_run(workdir: Path) -> Weights:
             continue
         if damaged:
             warnings.warn(f"{'; '.join(damaged)}. The checkpoint of step {step} is used instead", stacklevel=4)
-        return Weights(model, variables, defaults, record, {"checkpoint": {"step": step}})
+        return outcome.weights(variables, {"checkpoint": {"step": step}})
     raise WeightsError(f"{workdir} has no readable checkpoint: {'; '.join(damaged)}")
 
 
