@@ -1,5 +1,7 @@
 """How an update is computed: accumulation, rematerialisation, precision."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -28,14 +30,14 @@ class Trial:
     """One step of plain descent at rate 1: the gradient is what the parameters lose."""
 
     def __init__(self, reading):
-        self.networks = make_networks(ModelConfig.preset(reading, channels=4, stages=2))
-        self.losses = LossConfig.preset(reading)
-        self.start = jax.device_get(create_state(self.networks, SGD, seed=0))
+        networks, losses = make_networks(ModelConfig.preset(reading, channels=4, stages=1)), LossConfig.preset(reading)
+        self.start = jax.device_get(create_state(networks, SGD, seed=0))
+        # Traced and compiled once for all tests: that takes nearly all of their time.
+        self.compiled = functools.cache(lambda compute: make_train_step(networks, losses, SGD, compute))
 
     def step(self, compute, pictures, state=None):
-        step = make_train_step(self.networks, self.losses, SGD, compute)
         given = jax.tree.map(jnp.array, self.start if state is None else state)
-        return jax.device_get(step(given, *pictures))
+        return jax.device_get(self.compiled(compute)(given, *pictures))
 
     def gradient(self, compute, pictures):
         after, _ = self.step(compute, pictures)
@@ -78,9 +80,9 @@ def test_running_statistics_are_moved_by_one_microbatch_after_the_other(trial):
     chex.assert_trees_all_close(accumulated.batch_stats, by_hand.batch_stats, atol=1e-6)
 
 
-def test_a_microbatch_that_is_not_finite_skips_the_whole_update(trial, monkeypatch):
+def test_a_microbatch_that_is_not_finite_skips_the_whole_update(trial):
     broken = trial.start.replace(params=jax.tree.map(lambda x: np.full_like(x, np.nan), trial.start.params))
-    after, terms = trial.step(Compute(accumulate=2), smooth(2), broken)
+    after, terms = trial.step(Compute(accumulate=2), smooth(4), broken)
     assert (int(after.step), float(terms["skipped"])) == (1, 1.0)
     chex.assert_trees_all_equal(after.batch_stats, trial.start.batch_stats)
 
