@@ -23,7 +23,9 @@ def get_config() -> ConfigDict:
     config.schedule.shape = placeholder(str)  # "halvings" (None), or "cosine": falls to 0, without halvings.
     config.schedule.warmup = placeholder(float)  # Share of a "cosine" run in which the rates rise. None: 0.
     config.average = placeholder(float)  # Decay of a moving average of the parameters, the result then; None: none.
-    config.contrast = placeholder(float)  # Of the result: F's logits times this, after training. None: 1.
+    # Of the result: F's logits times this, after training, where model.base is "none". None: 1. Another value and the
+    # same workdir: the finished run's weights anew; which step is best stays decided with the former value.
+    config.contrast = placeholder(float)
 
     config.darkening = ConfigDict()  # Patches made dark and noisy, anew at every step.
     config.darkening.vis = placeholder(float)  # Share of the patches whose visible side is; None: 0.

@@ -31,7 +31,7 @@ from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.settings import loss_config, model_config, optimizer_config, run_identity, training_plan
 from rpfnet_jax.training import create_state, make_networks, make_optimizer, train
 from rpfnet_jax.training.processes import check_agreement, is_main, joined, main_first, together
-from rpfnet_jax.weights import Outcome, Weights, save_weights
+from rpfnet_jax.weights import FusionDefaults, Outcome, Weights, save_weights
 
 CONTACT_SHEET_ROWS = 8
 
@@ -157,7 +157,7 @@ def untrained(config: ConfigDict) -> Weights:
     """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
     state = create_state(make_networks(model, loss_config(config).auxiliary), optimizer, config.seed)
-    return Outcome(json.loads(config.to_json())).weights(state.variables())
+    return Weights(model, state.variables(), FusionDefaults(**config.fusion))
 
 
 def trained_role(weights: Weights) -> Role:

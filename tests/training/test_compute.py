@@ -30,7 +30,9 @@ class Trial:
     """One step of plain descent at rate 1: the gradient is what the parameters lose."""
 
     def __init__(self, reading):
-        networks, losses = make_networks(ModelConfig.preset(reading, channels=4, stages=1)), LossConfig.preset(reading)
+        # Two stages for one of the readings: they share parameters, each with statistics of its own.
+        config = ModelConfig.preset(reading, channels=4, stages=2 if reading == "paper" else 1)
+        networks, losses = make_networks(config), LossConfig.preset(reading)
         self.start = jax.device_get(create_state(networks, SGD, seed=0))
         # Traced and compiled once for all tests: that takes nearly all of their time.
         self.compiled = functools.cache(lambda compute: make_train_step(networks, losses, SGD, compute))
