@@ -20,10 +20,6 @@ class Outcome:
     Example:
         >>> outcome = Outcome(json.loads(config.to_json()))
         >>> save_weights("weights.safetensors", outcome.weights(state.variables()))
-
-    Attributes:
-        model: the network.
-        defaults: how to fuse with it.
     """
 
     def __init__(self, record: Mapping[str, Any]):
@@ -33,18 +29,18 @@ class Outcome:
             ValueError, TypeError, KeyError: a field is missing or has an impossible value.
         """
         self._record = dict(record)
-        self.model = ModelConfig.from_fields(record["model"])
-        self.defaults = FusionDefaults(**record["fusion"])
+        self._model = ModelConfig.from_fields(record["model"])
+        self._defaults = FusionDefaults(**record["fusion"])
         contrast = record.get("contrast")
         self._contrast = 1.0 if contrast is None else float(contrast)
         if not 0 < self._contrast < float("inf"):
             raise ValueError(f"contrast must be above 0, got {self._contrast}")
-        if self._contrast != 1 and self.model.base != "none":
+        if self._contrast != 1 and self._model.base != "none":
             raise ValueError("contrast must be None where model.base is not 'none': the base decides the contrast")
 
-    def weights(self, variables: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> Weights:
+    def weights(self, variables: dict[str, Any], provenance: Mapping[str, Any] | None = None) -> Weights:
         """The run's variables with the contrast folded into the last layer: F's logits are multiplied by it."""
-        scaled = flatten_dict(variables, sep="/")
         if self._contrast != 1:
-            scaled |= {name: scaled[name] * self._contrast for name in _LAST_LAYER}
-        return Weights(self.model, unflatten_dict(scaled, sep="/"), self.defaults, self._record, dict(provenance or {}))
+            flat = flatten_dict(variables, sep="/")
+            variables = unflatten_dict(flat | {name: flat[name] * self._contrast for name in _LAST_LAYER}, sep="/")
+        return Weights(self._model, variables, self._defaults, self._record, dict(provenance or {}))

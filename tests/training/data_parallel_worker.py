@@ -38,8 +38,7 @@ def with_gradient(params):
 def main(reading: str, accumulate: int = 1) -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_default_matmul_precision", "highest")
-    # Two stages for one of the readings: they share parameters, each with statistics of its own.
-    networks = make_networks(ModelConfig.preset(reading, channels=4, stages=2 if reading == "paper" else 1))
+    networks = make_networks(ModelConfig.preset(reading, channels=4, stages=2))
     losses = LossConfig.preset(reading)
     sizes = (FULL * accumulate, FULL * accumulate, LAST)
     # A draw without an activation so near a ReLU's kink that the last bit decides its gradient, on any devices.

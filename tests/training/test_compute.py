@@ -30,9 +30,7 @@ class Trial:
     """One step of plain descent at rate 1: the gradient is what the parameters lose."""
 
     def __init__(self, reading):
-        # Two stages for one of the readings: they share parameters, each with statistics of its own.
-        config = ModelConfig.preset(reading, channels=4, stages=2 if reading == "paper" else 1)
-        networks, losses = make_networks(config), LossConfig.preset(reading)
+        networks, losses = make_networks(ModelConfig.preset(reading, channels=4, stages=2)), LossConfig.preset(reading)
         self.start = jax.device_get(create_state(networks, SGD, seed=0))
         # Traced and compiled once for all tests: that takes nearly all of their time.
         self.compiled = functools.cache(lambda compute: make_train_step(networks, losses, SGD, compute))
@@ -110,7 +108,7 @@ def test_remat_and_accumulation_take_less_memory():
 
     plain = temporary(Compute())
     assert temporary(Compute(remat=True)) < 0.7 * plain
-    assert temporary(Compute(accumulate=2)) < 0.7 * plain
+    assert temporary(Compute(accumulate=4)) < 0.5 * plain
 
 
 def test_bfloat16_learns_nearly_the_same_and_keeps_its_state_in_float32(trial):
