@@ -11,14 +11,12 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.data.images import write_png
 from rpfnet_jax.data.pairs import Pair, find_pairs
-from rpfnet_jax.data.sets import open_training_sets
-from rpfnet_jax.experiment import evaluate, make_contact_sheet, trained_role, untrained
-from rpfnet_jax.failure import USER_ERRORS, message
+from rpfnet_jax.files import USER_ERRORS, error_message
 from rpfnet_jax.inference import Fuser
+from rpfnet_jax.pipeline import evaluate, make_contact_sheet, open_training_sets, trained_role, untrained
+from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory
 from rpfnet_jax.weights import Weights, load_weights
 
 UNTRAINED = "untrained"
@@ -58,7 +56,7 @@ def main(arguments: list[str]) -> None:
         write_png(out / "overview" / "contact_sheet.png", make_contact_sheet(pairs, out))
     except USER_ERRORS as error:
         logging.debug("traceback", exc_info=True)
-        sys.exit(f"error: {message(error)}\n(--verbosity=1 shows where)")
+        sys.exit(f"error: {error_message(error)}\n(--verbosity=1 shows where)")
     print(f"pictures and tables: {out}, {out}/overview/contact_sheet.png")
 
 

@@ -7,13 +7,11 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.cores import offer_cores
-from rpfnet_jax.experiment import train_and_evaluate
-from rpfnet_jax.failure import USER_ERRORS, message
+from rpfnet_jax.files import USER_ERRORS, error_message
+from rpfnet_jax.pipeline import train_and_evaluate
+from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory, offer_cores
 from rpfnet_jax.training import CheckpointError, DivergedError
-from rpfnet_jax.training.processes import PeerError, is_main
+from rpfnet_jax.training.parallel import PeerError, is_main
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; a run found there is continued.")
@@ -34,7 +32,7 @@ def main(arguments: list[str]) -> None:
         result = train_and_evaluate(_CONFIG.value, workdir)
     except (*USER_ERRORS, CheckpointError, DivergedError, PeerError) as error:
         logging.debug("traceback", exc_info=True)
-        sys.exit(f"error: {message(error)}\n(--verbosity=1 shows where)")
+        sys.exit(f"error: {error_message(error)}\n(--verbosity=1 shows where)")
     except KeyboardInterrupt:
         # Outside the steps, where nothing is under way that could be lost.
         print("stopped; the same command continues")

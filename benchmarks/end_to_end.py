@@ -24,10 +24,9 @@ from pathlib import Path
 # Run as a script, the folder of this file is on the path and the package is not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.data.pairs import Pair, find_pairs
 from rpfnet_jax.inference import load, open_sources
+from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

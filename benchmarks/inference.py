@@ -8,7 +8,7 @@ batch normalisation in training mode, as the authors publish. `running`: stored 
 on our side, eval mode on theirs. The PyTorch network (`torch_rpfnet.py`) was written for this comparison and skips the
 attention that the released network computes and drops.
 
-Both sides keep freed memory: PyTorch by `MALLOC_SETTINGS`, ours by `rpfnet_jax.allocator.keep_freed_memory`, as our
+Both sides keep freed memory: PyTorch by `MALLOC_SETTINGS`, ours by `rpfnet_jax.runtime.keep_freed_memory`, as our
 commands do. JAX compiles before the first round; that time is reported apart. Without --weights the parameters are
 untrained ones. The last line is `image ratio R1 running ratio R2`, PyTorch's median time over ours at the first size
 and batch.

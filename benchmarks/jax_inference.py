@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from rpfnet_jax import Fuser, ModelConfig, RPFNet
-from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.model import init_variables
+from rpfnet_jax.runtime import keep_freed_memory
 from rpfnet_jax.weights import Weights, load_weights
 
 

@@ -13,7 +13,7 @@ from benchmarks.fixed_batch import fixed_batch
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
-from rpfnet_jax.training.devices import make_mesh, replicate, spread
+from rpfnet_jax.training.parallel import make_mesh, replicate, spread
 from rpfnet_jax.weights import to_torch
 
 

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 
-from rpfnet_jax.allocator import keep_freed_memory
 from rpfnet_jax.data.images import read_gray
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.metrics import qabf, viff, vifp_sum
-from rpfnet_jax.metrics.batched.edges import edges
-from rpfnet_jax.metrics.batched.fidelity import fidelity
+from rpfnet_jax.metrics.edges import edges
+from rpfnet_jax.metrics.fidelity import fidelity
+from rpfnet_jax.runtime import keep_freed_memory
 
 REPEATS = 3
 

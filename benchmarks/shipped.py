@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.torch_side import add_timing_arguments, use_threads
-from rpfnet_jax.allocator import keep_freed_memory
+from rpfnet_jax.runtime import keep_freed_memory
 
 COLUMNS = {"EN": "en", "CC": "cc", "SCD": "scd", "VIFp": "vifp_standard", "Qabf": "qabf", "SSIM": "ssim"}
 
@@ -37,10 +37,10 @@ def main() -> None:
     keep_freed_memory()
     # Only now, when the cores are chosen.
     from rpfnet_jax import load
-    from rpfnet_jax.cli.output import write_figure
+    from rpfnet_jax.cli.arguments import write_figure
     from rpfnet_jax.data.pairs import find_pairs
-    from rpfnet_jax.experiment import evaluate_pairs
     from rpfnet_jax.inference.cost import fusion_cost
+    from rpfnet_jax.pipeline import evaluate_pairs
     from rpfnet_jax.reports import Bubble, bubble_figure
 
     nets = {name: load(name) for name in args.names}

@@ -20,8 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.torch_side import add_timing_arguments, positive, use_threads
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cores import offer_cores
+from rpfnet_jax.runtime import keep_freed_memory, offer_cores
 
 
 def main() -> None:

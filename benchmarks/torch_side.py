@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from rpfnet_jax.cores import available_cores
+from rpfnet_jax.runtime import available_cores
 
 FOLDER = Path(__file__).resolve().parent
 TORCH_VERSION = "2.13.0"

@@ -9,7 +9,7 @@ nothing says that JAX slows by the same factor.
 
 The PyTorch step (`torch_rpfnet.py`) was written for this comparison and skips what the released network
 computes and drops. JAX compiles before the first round; that time is reported apart. Both sides keep freed
-memory: PyTorch by `MALLOC_SETTINGS`, ours by `rpfnet_jax.allocator.keep_freed_memory`, as `train.py` does. And as
+memory: PyTorch by `MALLOC_SETTINGS`, ours by `rpfnet_jax.runtime.keep_freed_memory`, as `train.py` does. And as
 there the cores are devices of JAX that share the batch; PyTorch's threads share every operation.
 
 The JAX side is `make_jax_step(batch, patch)` of `jax_step.py`; what it returns is said at `JaxStep` below.
@@ -37,8 +37,7 @@ from benchmarks.torch_side import (
     positive,
     use_threads,
 )
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cores import offer_cores
+from rpfnet_jax.runtime import keep_freed_memory, offer_cores
 
 WARM_UP_STEPS = 2
 # Relative. The first loss is the forward pass alone. The second has seen one Adam step, which turns the

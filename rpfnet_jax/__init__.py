@@ -10,6 +10,7 @@ To be imported by themselves: `rpfnet_jax.model`, `losses` and `metrics` (module
 
 from rpfnet_jax.inference import Fuser, load
 from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet
-from rpfnet_jax.version import __version__
+
+__version__ = "0.1.0"
 
 __all__ = ["AuxiliaryDecoder", "Fuser", "ModelConfig", "RPFNet", "__version__", "load"]

@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,3 +74,46 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+_LISTED = 20
+
+
+def itemised(head: str, lines: Sequence[str]) -> str:
+    """A message of several lines: the head, the first lines below it, and how many more there are."""
+    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "\n  ".join([head, *lines[:_LISTED], *more])
+
+
+class FileError(ValueError):
+    """Something is wrong with a file or folder.
+
+    Attributes:
+        path: The file or folder.
+        reason: What is wrong with it, one line.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        # Both values stay in ``args`` so that the error survives pickling between worker processes.
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+# What they can be about: files, values, memory, a missing extra.
+USER_ERRORS = (OSError, ValueError, MemoryError, ImportError)
+
+
+def error_message(error: BaseException) -> str:
+    """The error's text; that of the system begins with the file's name."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, as a part of a message of one line: without the number and the file name of an `OSError`."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -36,15 +36,13 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs import flir
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cache import enable_compilation_cache
-from rpfnet_jax.cores import offer_cores
-from rpfnet_jax.experiment import Trained, train_and_evaluate
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import COLUMNS, PROTOCOLS, Summary, summarise
 from rpfnet_jax.model import variable_shapes
+from rpfnet_jax.pipeline import Trained, train_and_evaluate
+from rpfnet_jax.recipes.base import model_config
 from rpfnet_jax.reports import comparison_table
-from rpfnet_jax.settings import model_config
+from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory, offer_cores
 from rpfnet_jax.training import CheckpointError, DivergedError
 from studies.cases import METRICS, STUDIES, Case, Study
 

@@ -16,9 +16,9 @@ import numpy as np
 from tabulate import tabulate
 
 from rpfnet_jax import load
-from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.data.images import to_gray
-from rpfnet_jax.data.video import open_clip, paired_frames
+from rpfnet_jax.runtime import enable_compilation_cache
+from rpfnet_jax.video.read import open_clip, paired_frames
 
 MODES = (("image", None), ("adaptive", 0.1), ("running", None))
 

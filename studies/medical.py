@@ -12,13 +12,13 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.data.pairs import find_pairs, fingerprint
-from rpfnet_jax.experiment import evaluate, trained_role
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import summarise
+from rpfnet_jax.pipeline import evaluate, trained_role
 from rpfnet_jax.reports import comparison_table
+from rpfnet_jax.runtime import enable_compilation_cache
 from rpfnet_jax.weights import load_weights
 
 SETS = {"MRI-PET": "mri-pet/test", "MRI-SPECT": "mri-spect/test"}

@@ -21,9 +21,9 @@ from tabulate import tabulate
 
 from rpfnet_jax import Fuser, ModelConfig
 from rpfnet_jax.data.pairs import find_pairs
-from rpfnet_jax.experiment import open_patches
 from rpfnet_jax.losses import LossConfig, adaptive_weight, objective, thermal_mask
 from rpfnet_jax.model import variable_shapes
+from rpfnet_jax.pipeline import open_patches
 from rpfnet_jax.weights import load_weights
 
 MODEL_FIELDS = {"gate_kernel": 1, "attention": False, "merge": "concat", "spectral_input": "raw", "share_stages": False}

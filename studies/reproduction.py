@@ -19,15 +19,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpfnet_jax.cache import enable_compilation_cache
 from rpfnet_jax.cli import main as rpfnet
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.pairs import Pair, find_pairs, fingerprint
-from rpfnet_jax.experiment import evaluate
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import summarise
+from rpfnet_jax.pipeline import evaluate
 from rpfnet_jax.reports import comparison_table, encode, read_metrics_csv, spread_figure
+from rpfnet_jax.runtime import enable_compilation_cache
 from rpfnet_jax.weights import load_weights
 
 SETS = {"TNO": "tno/test", "FLIR": "flir/val", "MSRS": "msrs/test", "M3FD": "m3fd/test"}

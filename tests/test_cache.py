@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax.runtime import enable_compilation_cache
 
 
 @pytest.fixture

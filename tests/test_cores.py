@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from rpfnet_jax.cores import available_cores, offer_cores
+from rpfnet_jax.runtime import available_cores, offer_cores
 
-PROGRAM = "from rpfnet_jax.cores import offer_cores; import jax; print(offer_cores(), len(jax.devices('cpu')))"
+PROGRAM = "from rpfnet_jax.runtime import offer_cores; import jax; print(offer_cores(), len(jax.devices('cpu')))"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from rpfnet_jax.allocator import keep_freed_memory
-from rpfnet_jax.cache import enable_compilation_cache
+from rpfnet_jax import __version__
 from rpfnet_jax.cli import calibrate, compare, convert, cost, figure, fuse, metrics, psd, strip, video
 from rpfnet_jax.cli.commands import subcommands
-from rpfnet_jax.failure import USER_ERRORS, message
-from rpfnet_jax.version import __version__
+from rpfnet_jax.files import USER_ERRORS, error_message
+from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory
 
 _COMMANDS = (fuse, video, metrics, compare, psd, figure, cost, strip, convert, calibrate)
 
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", module=r"PIL\.")
             options.run(options)
     except USER_ERRORS as error:
-        print(f"error: {message(error)}", file=sys.stderr)
+        print(f"error: {error_message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -14,10 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rpfnet_jax.cli.arguments import count
-from rpfnet_jax.data.loader import batches, steps_per_epoch
 from rpfnet_jax.data.pairs import find_pairs
-from rpfnet_jax.experiment import open_patches
+from rpfnet_jax.data.patches import batches, steps_per_epoch
 from rpfnet_jax.model import RPFNet
+from rpfnet_jax.pipeline import open_patches
 from rpfnet_jax.training import calibrate
 from rpfnet_jax.weights import check_weights_name, load_weights, save_weights
 

@@ -15,13 +15,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpfnet_jax.cli.arguments import add_workers, named_path, unique
-from rpfnet_jax.cli.output import table_format, write_tables
-from rpfnet_jax.data.errors import itemised
-from rpfnet_jax.data.pairs import natural_key
-from rpfnet_jax.data.triples import find_triples, match_triples
-from rpfnet_jax.evaluation import measure_triples, workers_for
+from rpfnet_jax.cli.arguments import add_workers, named_path, table_format, unique, write_tables
+from rpfnet_jax.data.pairs import find_triples, match_triples, natural_key
+from rpfnet_jax.files import itemised
 from rpfnet_jax.metrics import PROTOCOLS, summarise
+from rpfnet_jax.pipeline import measure_triples, workers_for
 from rpfnet_jax.reports import FORMATS, PAPER_METRICS, ranking_table, read_metrics_csv, versus_table
 
 Rows = Mapping[str, Mapping[str, float]]

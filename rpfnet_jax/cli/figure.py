@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rpfnet_jax.cli.arguments import check_figure_name, write_figure
 from rpfnet_jax.cli.commands import subcommands
 from rpfnet_jax.cli.figures import bubbles, curves, features, panel, phase, weights
-from rpfnet_jax.cli.output import check_figure_name, write_figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

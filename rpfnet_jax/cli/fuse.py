@@ -19,21 +19,16 @@ import jax
 from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
-from rpfnet_jax.bulk import check_ray, fuse_files_on_ray
 from rpfnet_jax.cli.arguments import add_weights, count
-from rpfnet_jax.data.alignment import read_homography
-from rpfnet_jax.data.checks import refuse_overwriting
-from rpfnet_jax.data.images import image_size
-from rpfnet_jax.data.matching import match_pairs
-from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair
+from rpfnet_jax.data.images import SUFFIXES, check_writable, image_size
+from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, match_pairs, refuse_overwriting
 from rpfnet_jax.data.thermal import ThermalScaling
-from rpfnet_jax.data.writing import SUFFIXES, check_writable
-from rpfnet_jax.failure import one_line
-from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference import BaselineFuser, Fuser, PictureFuser
-from rpfnet_jax.inference.files import fuse_files
-from rpfnet_jax.inference.preparation import Preparation
-from rpfnet_jax.inference.tiling import TiledFuser
+from rpfnet_jax.files import one_line, write_atomically
+from rpfnet_jax.inference import BaselineFuser, Fuser, ImageFuser
+from rpfnet_jax.inference.folders import Preparation, fuse_files
+from rpfnet_jax.inference.fuser import TiledFuser
+from rpfnet_jax.inference.ray import check_ray, fuse_files_on_ray
+from rpfnet_jax.registration import read_homography
 from rpfnet_jax.weights import Weights, load_weights
 
 NETWORK = "rpfnet"
@@ -146,7 +141,7 @@ def run(options: argparse.Namespace) -> None:
         raise FusionError("\n  ".join([f"{len(failures)} could not be fused:", *failures]))
 
 
-def _tell_compiling(net: PictureFuser, progress: tqdm) -> None:
+def _tell_compiling(net: ImageFuser, progress: tqdm) -> None:
     network = net.net if isinstance(net, TiledFuser) else net
     if isinstance(network, Fuser):
         network.on_compile = lambda program: progress.set_postfix_str(
@@ -189,7 +184,7 @@ def _weights(options: argparse.Namespace) -> Weights | None:
     return load_weights(options.weights)
 
 
-def _fuser(options: argparse.Namespace, weights: Weights | None) -> PictureFuser:
+def _fuser(options: argparse.Namespace, weights: Weights | None) -> ImageFuser:
     if weights is None:
         return BaselineFuser(options.method)
     if options.tile is None:

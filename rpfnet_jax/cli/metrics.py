@@ -15,11 +15,10 @@ import sys
 from pathlib import Path
 
 from rpfnet_jax.cli.arguments import add_workers
-from rpfnet_jax.data.pairs import PairError
-from rpfnet_jax.data.triples import Triple, find_triples, match_triples
-from rpfnet_jax.evaluation import measure_triples, workers_for
+from rpfnet_jax.data.pairs import PairError, Triple, find_triples, match_triples
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import columns_of
+from rpfnet_jax.pipeline import measure_triples, workers_for
 from rpfnet_jax.reports import metrics_csv, summary_table
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rpfnet_jax.cli.arguments import named_path, triples_of, unique
-from rpfnet_jax.cli.output import check_figure_name, write_figure, write_tables
+from rpfnet_jax.cli.arguments import check_figure_name, named_path, triples_of, unique, write_figure, write_tables
 from rpfnet_jax.data.images import read_image
-from rpfnet_jax.data.triples import Triple, check_triples
+from rpfnet_jax.data.pairs import Triple, check_triples
 from rpfnet_jax.metrics import log_spectrum, radial_profile, spectral_entropy, spectral_fidelity, to_gray8
 from rpfnet_jax.reports import FORMATS, Column, Table, spectra_figure
 

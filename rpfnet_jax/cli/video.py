@@ -15,8 +15,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rpfnet_jax.cli.arguments import add_weights
-from rpfnet_jax.data.video import ClipWriter, open_clip, paired_frames
 from rpfnet_jax.inference import load
+from rpfnet_jax.video.read import open_clip, paired_frames
+from rpfnet_jax.video.write import ClipWriter
 
 _DEFAULT_RATE = 25
 
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     rate = vis.fps or ir.fps or _DEFAULT_RATE
     with ClipWriter(options.out, rate, lossless=options.lossless) as writer:
         for result in tqdm(frames, total=vis.count, unit="frame", disable=None):
-            if result.picture is None:
+            if result.image is None:
                 raise ValueError(f"frame {result.index}: {result.error}")
-            writer.write(result.picture)
+            writer.write(result.image)
     print(options.out)

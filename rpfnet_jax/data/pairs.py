@@ -1,13 +1,18 @@
 """Finding the pairs of a data set on disk: infrared and visible, or two medical modalities."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
+
+from rpfnet_jax.data.images import ImageError, read_image
+from rpfnet_jax.files import itemised
 
 IR_FOLDERS = ("ir", "inf", "infrared")
 VIS_FOLDERS = ("vis", "vi", "visible")
@@ -228,3 +233,252 @@ def _listing(title: str, paths: Sequence[Path], root: Path) -> str:
 
 def _error(root: Path, problems: Sequence[str]) -> PairError:
     return PairError("\n".join([f"{root}: " + ";\n  ".join(problems) + ".", _LAYOUTS]))
+
+
+def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Decodes every file of every pair, so that damage is found before training and not during it.
+
+    Args:
+        pairs: What `find_pairs` returned.
+
+    Returns:
+        (height, width) of each pair, in order.
+
+    Raises:
+        PairError: Listing all unreadable files with the reason and all pairs whose two sizes differ.
+    """
+    return check_one_size([(pair.name, {"ir": pair.ir, "vis": pair.vis}) for pair in pairs], "pair")
+
+
+def check_one_size(groups: Iterable[tuple[str, Mapping[str, Path]]], noun: str) -> list[tuple[int, int]]:
+    """Decodes every file of every group; those of one group must have one size.
+
+    Args:
+        groups: Name, and what each file is -> the file.
+        noun: What a group is, for the message.
+
+    Returns:
+        (height, width) of each group, in order.
+
+    Raises:
+        PairError: Listing all unreadable files with the reason and all groups whose sizes differ.
+    """
+    sizes: list[tuple[int, int]] = []
+    unreadable: list[str] = []
+    mismatched: list[str] = []
+    for name, files in groups:
+        found: dict[str, tuple[int, int]] = {}
+        for role, path in files.items():
+            try:
+                height, width = read_image(path).shape[:2]
+            except ImageError as error:
+                unreadable.append(str(error))
+            else:
+                found[role] = (height, width)
+        if len(set(found.values())) > 1:
+            listed = (f"{role} {height}\u00d7{width} ({files[role]})" for role, (height, width) in found.items())
+            mismatched.append(f"{name}: {', '.join(listed)}")
+        sizes.extend(list(found.values())[:1])
+    problems = []
+    if unreadable:
+        problems.append("\n  ".join([f"{len(unreadable)} unreadable file(s):", *unreadable]))
+    if mismatched:
+        problems.append("\n  ".join([f"{len(mismatched)} {noun}(s) of different size (H\u00d7W):", *mismatched]))
+    if problems:
+        raise PairError("\n".join(problems))
+    return sizes
+
+
+def refuse_smaller(files: Iterable[Path], sizes: Iterable[tuple[int, int]], least: int, what: str) -> None:
+    """Raises PairError when pictures have a side shorter than `least`; all of them are named.
+
+    Args:
+        files: What to name of each pair.
+        sizes: (height, width) of each, as the checks above return them.
+        least: Pixels.
+        what: What they are too small for, for the message.
+    """
+    small = [f"{path} ({h}x{w})" for path, (h, w) in zip(files, sizes, strict=True) if min(h, w) < least]
+    if small:
+        raise PairError(f"smaller than {what}: {', '.join(small)}")
+
+
+def refuse_overwriting(pairs: Iterable[Pair], out: Path, folders: Iterable[Path] = ()) -> None:
+    """Raises ValueError when results would lie among the pictures: they have the same names.
+
+    Args:
+        pairs: The pictures.
+        out: The folder of the results.
+        folders: Folders below it that get results, too.
+    """
+    sources = {path for pair in pairs for path in (pair.ir, pair.vis)}
+    # Of a symbolic link both: the folder it is in and the one it points to.
+    taken = {path.parent.resolve() for path in sources} | {path.resolve().parent for path in sources}
+    if not taken.isdisjoint(folder.resolve() for folder in (out, *folders)):
+        raise ValueError(f"{out} holds pictures to be fused; results of the same name would overwrite them")
+
+
+class Matched(NamedTuple):
+    """What was found.
+
+    Attributes:
+        pairs: in natural order of their names; the name is the visible file's path below its folder, without suffix.
+        alone: files without a partner, or with several, one line each.
+    """
+
+    pairs: list[Pair]
+    alone: list[str]
+
+
+def match_pairs(ir: Path, vis: Path, recursive: bool = False, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Matched:
+    """Pairs infrared and visible files by their names; no file is opened.
+
+    Args:
+        ir: a folder, or one file.
+        vis: the same kind.
+        recursive: look into subfolders; partners then have the same path below their folders.
+        suffixes: lower-case suffixes, with their dot, of the files that count.
+
+    Raises:
+        PairError: a path does not exist, one is a folder and the other a file, or nothing can be paired.
+    """
+    for path in (ir, vis):
+        if not path.exists():
+            raise PairError(f"{path}: no such file or folder")
+    if ir.is_file() and vis.is_file():
+        return Matched([Pair(vis.stem, ir, vis)], [])
+    if ir.is_file() or vis.is_file():
+        raise PairError(f"{ir} and {vis}: give two files or two folders")
+    sides = [files_by_name(folder, recursive, suffixes) for folder in (ir, vis)]
+    pairs, alone = [], []
+    for name in sorted({*sides[0], *sides[1]}, key=natural_key):
+        files = [side.get(name, []) for side in sides]
+        if [len(found) for found in files] == [1, 1]:
+            pairs.append(Pair(name, files[0][0], files[1][0]))
+        elif all(files):
+            alone.append(f"{name}: several files of this name: {', '.join(map(str, [*files[0], *files[1]]))}")
+        else:
+            alone += [f"{path}: no partner of this name in {vis if files[0] else ir}" for path in files[0] + files[1]]
+    if not pairs:
+        kinds = ", ".join(sorted(suffixes))
+        hint = "" if recursive else "; --recursive looks into subfolders"
+        raise PairError(f"{ir} and {vis} have no two pictures ({kinds}) of the same name{hint}")
+    return Matched(pairs, alone)
+
+
+def files_by_name(
+    folder: Path, recursive: bool = False, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> dict[str, list[Path]]:
+    """The pictures in a folder by their path below it without suffix, in natural order; hidden files don't count."""
+    names: dict[str, list[Path]] = {}
+    for path in _files(folder, recursive):
+        if path.suffix.lower() in suffixes:
+            # macOS hands out decomposed accents; without this such a name would find no partner.
+            name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+            names.setdefault(name, []).append(path)
+    return names
+
+
+def _files(folder: Path, recursive: bool, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
+        if path.name.startswith("."):
+            continue
+        if path.is_file():
+            yield path
+        # Following links back to where they are would never end.
+        elif recursive and path.is_dir() and path.resolve() not in above:
+            yield from _files(path, recursive, above)
+
+
+class Triple(NamedTuple):
+    """One fused picture and what it was fused from.
+
+    Attributes:
+        name: Stem that the three files share.
+        fused: The fused picture.
+        ir: The infrared source.
+        vis: The visible source.
+    """
+
+    name: str
+    fused: Path
+    ir: Path
+    vis: Path
+
+
+class MatchedTriples(NamedTuple):
+    """What was found.
+
+    Attributes:
+        triples: In natural order of their names (2 before 10).
+        alone: What belongs to no triple, one line per name.
+    """
+
+    triples: list[Triple]
+    alone: list[str]
+
+
+def match_triples(fused: Path, ir: Path, vis: Path) -> MatchedTriples:
+    """Brings together the pictures of three folders that have the same stem; no file is opened.
+
+    Extensions may differ. Files that are no pictures and hidden files are ignored.
+
+    Args:
+        fused: Folder of the fused pictures.
+        ir: Folder of the infrared sources.
+        vis: Folder of the visible sources.
+
+    Raises:
+        PairError: A folder is missing or no folder.
+    """
+    folders = {"fused": fused, "infrared": ir, "visible": vis}
+    for side, folder in folders.items():
+        if not folder.is_dir():
+            raise PairError(f"{folder}: no such folder (of the {side} pictures)")
+    found = {side: files_by_name(folder) for side, folder in folders.items()}
+    triples, alone = [], []
+    for name in sorted({name for names in found.values() for name in names}, key=natural_key):
+        files = {side: names.get(name, []) for side, names in found.items()}
+        twice = [path for paths in files.values() if len(paths) > 1 for path in paths]
+        missing = [f"no {side} picture in {folders[side]}" for side, paths in files.items() if not paths]
+        if missing:
+            alone.append(f"{name}: {', '.join(missing)}")
+        elif twice:
+            alone.append(f"{name}: several files of this name: {', '.join(map(str, twice))}")
+        else:
+            triples.append(Triple(name, *(paths[0] for paths in files.values())))
+    return MatchedTriples(triples, alone)
+
+
+def find_triples(fused: Path, ir: Path, vis: Path) -> list[Triple]:
+    """Like :func:`match_triples`, for folders that must hold the same names, all of them.
+
+    A mean over fewer pictures than another method's is no comparison, so what is missing is an error.
+
+    Returns:
+        The triples in natural order of their names; at least one.
+
+    Raises:
+        PairError: A folder is missing or no folder, a name is not in all three or twice in one. The message lists
+            these names.
+    """
+    triples, alone = match_triples(fused, ir, vis)
+    if alone:
+        raise PairError(itemised(f"{len(alone)} name(s) without exactly one file each:", alone))
+    if not triples:
+        raise PairError(f"{fused}, {ir} and {vis} hold no pictures")
+    return triples
+
+
+def check_triples(triples: Sequence[Triple]) -> list[tuple[int, int]]:
+    """Decodes every file, so that damage is found before anything is measured.
+
+    Returns:
+        (height, width) of each triple, in order.
+
+    Raises:
+        PairError: Listing all unreadable files with the reason and all triples whose sizes differ.
+    """
+    groups = [(triple.name, {"fused": triple.fused, "ir": triple.ir, "vis": triple.vis}) for triple in triples]
+    return check_one_size(groups, "triple")

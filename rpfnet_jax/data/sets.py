@@ -8,13 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs, join_sets
-from rpfnet_jax.data.synthetic import write_scenes
-
-SYNTHETIC = "synthetic"
-
-# Seeds of the embedded scenes: far apart, so that no validation scene is ever a training scene.
-_VALIDATION_SEED = 1_000_000
+from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs
 
 
 class DataMissingError(ValueError):
@@ -26,48 +20,6 @@ class TrainingSets(NamedTuple):
 
     train: list[Pair]
     validation: list[Pair]
-
-
-def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSets:
-    """Finds the pairs below `data.root`.
-
-    Three kinds of root: `synthetic` renders the embedded scenes into `<workdir>/scenes`; a folder with the subfolders
-    `data.train` and `data.validation` gives both sets; a folder that holds the two sides itself (`ir` and `vis`, or the
-    other layouts of `find_pairs`) is split, the share `data.holdout` of the pairs, drawn from the seed, being kept
-    for validation. With `data.sets` each of these subfolders of the root is such a folder, and their pairs are joined.
-
-    Args:
-        data: the `data` part of a configuration.
-        workdir: the run's folder.
-        seed: draws the split and the scenes.
-
-    Raises:
-        DataMissingError: the root is not there, or what is there is no set of pairs.
-    """
-    if data.root == SYNTHETIC:
-        scenes = workdir / "scenes"
-        return TrainingSets(
-            write_scenes(scenes / "train", data.scenes, seed),
-            write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
-        )
-    root = Path(data.root).expanduser()
-    try:
-        if not data.sets:
-            return _open_set(root, data, seed)
-        opened = {name: _open_set(root / name, data, seed) for name in data.sets}
-        sides = zip(*opened.values(), strict=True)
-        return TrainingSets(*(join_sets(dict(zip(opened, pairs, strict=True))) for pairs in sides))
-    except PairError as error:
-        folder = f"{root}/{{{','.join(data.sets)}}}" if data.sets else str(root)
-        raise DataMissingError(
-            f"no usable training data at {root.absolute()} (config.data.root): {error}\n"
-            f"{data.source}\n"
-            f"Expected: {folder}/{data.train}/{{ir,vis}}/NAME.EXT and {folder}/{data.validation}/{{ir,vis}}/NAME.EXT "
-            f"with the same NAME on both sides; or {folder}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are "
-            "held out for validation.\n"
-            f"Another place: --config.data.root=DIR. Without any data: --config.data.root={SYNTHETIC} uses embedded "
-            "scenes."
-        ) from error
 
 
 def _open_set(root: Path, data: ConfigDict, seed: int) -> TrainingSets:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rpfnet_jax.inference.pictures import Sources
+from rpfnet_jax.inference.sources import Sources
 
 READERS = 2
 
@@ -26,13 +26,13 @@ class Fused:
     Attributes:
         index: its place among the pairs given.
         pair: as it was given.
-        picture: what `Fuser.fuse` would return; None when it failed.
+        image: what `Fuser.fuse` would return; None when it failed.
         error: why it failed; None when it did not.
     """
 
     index: int
     pair: Any
-    picture: np.ndarray | None
+    image: np.ndarray | None
     error: Exception | None = None
 
 

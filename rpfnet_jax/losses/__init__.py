@@ -2,8 +2,7 @@
 
 from rpfnet_jax.losses.config import LossConfig
 from rpfnet_jax.losses.contrastive import adaptive_weight, contrastive_distances, contrastive_loss
-from rpfnet_jax.losses.maximum import difference_correlation_loss, intensity_loss, texture_loss
-from rpfnet_jax.losses.objective import objective
+from rpfnet_jax.losses.objective import difference_correlation_loss, intensity_loss, objective, texture_loss
 from rpfnet_jax.losses.saliency import gradient_loss, region_loss, saliency_loss, texture_mask, thermal_mask
 from rpfnet_jax.losses.structure import ssim_map, structure_loss
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex64, Float
 
 from rpfnet_jax.losses.config import LossConfig
-from rpfnet_jax.losses.statistics import batch_mean, mean_and_deviation
+from rpfnet_jax.losses.moments import batch_mean, mean_and_deviation
 
 _Pairs = tuple[tuple[str, str], ...]
 

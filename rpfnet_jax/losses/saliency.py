@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rpfnet_jax.losses.config import LossConfig
-from rpfnet_jax.losses.statistics import batch_mean, maximum, mean, mean_and_deviation, rms, sobel_magnitude
+from rpfnet_jax.losses.moments import batch_mean, maximum, mean, mean_and_deviation, rms
+from rpfnet_jax.ops.filters import sobel_magnitude
 
 # Released code: keeps the normalisation by the maximum finite.
 _MAXIMUM_EPSILON = 1e-6

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rpfnet_jax.losses.config import LossConfig
-from rpfnet_jax.losses.statistics import batch_mean
+from rpfnet_jax.losses.moments import batch_mean
 
 _C1, _C2 = 0.01**2, 0.03**2
 _SIGMA = 1.5

@@ -3,15 +3,20 @@
 The argument order is always fused image, infrared source, visible source.
 """
 
-from rpfnet_jax.metrics.bootstrap import RESAMPLES, PairedDifference, mean_interval, paired_bootstrap
-from rpfnet_jax.metrics.checks import Protocol
+from rpfnet_jax.metrics.comparison import (
+    RESAMPLES,
+    PairedDifference,
+    Standing,
+    Summary,
+    mean_interval,
+    paired_bootstrap,
+    rank_of_ranks,
+    summarise,
+)
 from rpfnet_jax.metrics.edges import nabf, qabf
 from rpfnet_jax.metrics.features import fmi
 from rpfnet_jax.metrics.fidelity import MIN_SIZE, viff, vifp, vifp_sum
-from rpfnet_jax.metrics.gradient import average_gradient, spatial_frequency
-from rpfnet_jax.metrics.gray import to_gray8
-from rpfnet_jax.metrics.information import entropy, mutual_information
-from rpfnet_jax.metrics.night import dark_lift, target_keep
+from rpfnet_jax.metrics.inputs import Protocol, to_gray8
 from rpfnet_jax.metrics.psd import (
     RINGS,
     log_spectrum,
@@ -20,11 +25,19 @@ from rpfnet_jax.metrics.psd import (
     spectral_entropy,
     spectral_fidelity,
 )
-from rpfnet_jax.metrics.ranking import Standing, rank_of_ranks
-from rpfnet_jax.metrics.sheet import COLUMNS, LOWER_IS_BETTER, PROTOCOLS, columns_of, measure
-from rpfnet_jax.metrics.statistics import correlation_coefficient, scd, standard_deviation
+from rpfnet_jax.metrics.registry import COLUMNS, LOWER_IS_BETTER, PROTOCOLS, columns_of, measure
+from rpfnet_jax.metrics.statistics import (
+    average_gradient,
+    correlation_coefficient,
+    dark_lift,
+    entropy,
+    mutual_information,
+    scd,
+    spatial_frequency,
+    standard_deviation,
+    target_keep,
+)
 from rpfnet_jax.metrics.structural import MS_SSIM_MIN_SIZE, ms_ssim, ms_ssim_sum, ssim, ssim_sum
-from rpfnet_jax.metrics.summary import Summary, summarise
 
 __all__ = [
     "COLUMNS",

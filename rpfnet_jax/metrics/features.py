@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
-from rpfnet_jax.metrics.checks import check_gray8
+from rpfnet_jax.metrics.inputs import check_gray8
 
 _WINDOW = 3
 _CELLS = _WINDOW**2

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.fft import fft2, fftfreq, fftshift
 
-from rpfnet_jax.metrics.checks import check_gray8
+from rpfnet_jax.metrics.inputs import check_gray8
 
 RINGS = 64
 """Rings of `radial_profile`, up to half a cycle per pixel."""

@@ -1,9 +1,16 @@
 """First and second order statistics: spread, correlation, and the correlation of differences."""
 
-import numpy as np
-from jaxtyping import UInt8
+from __future__ import annotations
 
-from rpfnet_jax.metrics.checks import Protocol, check_gray8, check_protocol
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, UInt8
+
+from rpfnet_jax.metrics.inputs import Protocol, check_gray8, check_protocol
+from rpfnet_jax.metrics.windows import average, total
 
 
 def standard_deviation(image: UInt8[np.ndarray, "h w"], *, protocol: Protocol = "standard") -> float:
@@ -89,3 +96,289 @@ def scd(
     check_gray8(fused, ir, vis)
     f, i, v = (image.astype(np.float64) for image in (fused, ir, vis))
     return _pearson(f - v, i) + _pearson(f - i, v)
+
+
+def spatial_frequency(image: UInt8[np.ndarray, "h w"], *, protocol: Protocol = "standard") -> float:
+    """Spatial frequency: sqrt(RF² + CF²), root mean square of the first differences along both axes (SF).
+
+    Eskicioglu and Fisher 1995, IEEE Trans. Commun. 43(12). Each mean is over the differences that exist:
+    (h - 1)·w and h·(w - 1). `paper` is the uint8 arithmetic of MATLAB: negative differences saturate to 0,
+    squares to 255; it depends on the direction of reading, so mirroring the image changes it.
+
+    Args:
+        image: uint8 (h, w), at least 2 x 2.
+        protocol: "standard" or "paper".
+
+    Returns:
+        Grey levels (0-255 scale; toolboxes that work in [0, 1] print SF / 255); 0 for a constant image.
+
+    Raises:
+        ValueError: not a uint8 grey image of at least 2 x 2 pixels, or an unknown protocol.
+    """
+    check_gray8(image, min_size=2)
+    check_protocol(protocol)
+    power = 0.0
+    for axis in (0, 1):
+        difference = np.diff(image.astype(np.float64), axis=axis)
+        if protocol == "paper":
+            power += float(np.mean(np.minimum(np.maximum(difference, 0.0) ** 2, 255.0)))
+        else:
+            power += float(np.mean(difference**2))
+    return float(np.sqrt(power))
+
+
+def average_gradient(image: UInt8[np.ndarray, "h w"]) -> float:
+    """Average gradient: the sum of sqrt((dx² + dy²) / 2) over (h - 1)·(w - 1) (AG).
+
+    Cui, Feng, Xu, Li and Chen 2015, Optics Communications 341. The derivatives are central differences,
+    one-sided at the border, at all h·w pixels (MATLAB's and NumPy's `gradient`); that the divisor is
+    nevertheless (h - 1)·(w - 1) is the convention of the toolboxes, kept to be comparable. Evaluators that
+    take one-sided differences everywhere print values about 30 % higher.
+
+    Args:
+        image: uint8 (h, w), at least 2 x 2.
+
+    Returns:
+        Grey levels per pixel (0-255 scale); 0 for a constant image.
+
+    Raises:
+        ValueError: not a uint8 grey image of at least 2 x 2 pixels.
+    """
+    check_gray8(image, min_size=2)
+    dy, dx = np.gradient(image.astype(np.float64))
+    height, width = image.shape
+    return float(np.sum(np.sqrt((dx**2 + dy**2) / 2)) / ((height - 1) * (width - 1)))
+
+
+_LEVELS = 256
+
+
+def _entropy_of_counts(counts: np.ndarray) -> float:
+    p = counts[counts > 0] / counts.sum()
+    # 0.0 + …: a constant image has entropy 0, not -0.
+    return float(0.0 - np.sum(p * np.log2(p)))
+
+
+def entropy(image: UInt8[np.ndarray, "h w"]) -> float:
+    """Shannon entropy of the 256-bin grey level histogram (EN).
+
+    Roberts, van Aardt and Ahmed 2008, J. Appl. Remote Sens. 2, 023522. The same in both protocols.
+
+    Args:
+        image: uint8 (h, w).
+
+    Returns:
+        Bits, in [0, 8]; 0 for a constant image.
+
+    Raises:
+        ValueError: not a uint8 grey image.
+    """
+    check_gray8(image)
+    return _entropy_of_counts(np.bincount(image.ravel(), minlength=_LEVELS))
+
+
+def mutual_information(
+    fused: UInt8[np.ndarray, "h w"],
+    ir: UInt8[np.ndarray, "h w"],
+    vis: UInt8[np.ndarray, "h w"],
+    *,
+    protocol: Protocol = "standard",
+) -> float:
+    """Mutual information between the fused image and the sources, summed: I(F; IR) + I(F; VIS) (MI).
+
+    Qu, Zhang and Yan 2002, Electronics Letters 38(7), with 256 x 256 bins. The `paper` protocol reproduces a
+    common toolbox, which indexes the joint histogram with `level + 1` in 8-bit arithmetic: levels 254 and 255
+    fall together there, but not in the marginal entropies, so images with white areas score a little higher.
+
+    Args:
+        fused: uint8 (h, w).
+        ir: uint8 (h, w).
+        vis: uint8 (h, w).
+        protocol: "standard" or "paper".
+
+    Returns:
+        Bits (not nats), in [0, 16] for `standard`; 0 if the fused image is constant.
+
+    Raises:
+        ValueError: not uint8 grey images of one size, or an unknown protocol.
+    """
+    check_gray8(fused, ir, vis)
+    check_protocol(protocol)
+    top = _LEVELS - 1 if protocol == "standard" else _LEVELS - 2
+    row = _LEVELS * np.minimum(fused, top).ravel().astype(np.intp)
+    entropy_fused = entropy(fused)
+    total = 0.0
+    for source in (ir, vis):
+        joint = _entropy_of_counts(np.bincount(row + np.minimum(source, top).ravel()))
+        # Rounding leaves a -1e-15 or so where the images are independent.
+        total += max(0.0, entropy_fused + entropy(source) - joint)
+    return total
+
+
+DARK_IR = 0.1
+DARK_VIS = 0.05
+HOT_QUANTILE = 0.99
+
+
+def dark_lift(
+    fused: UInt8[np.ndarray, "h w"],
+    ir: UInt8[np.ndarray, "h w"],
+    vis: UInt8[np.ndarray, "h w"],
+) -> float:
+    """Mean fused brightness where both sources are dark: IR < 0.1 and VIS < 0.05. Lower is better.
+
+    Args:
+        fused: uint8 (h, w).
+        ir: uint8 (h, w).
+        vis: uint8 (h, w).
+
+    Returns:
+        Brightness in [0, 1]; NaN if no pixel is dark in both sources.
+
+    Raises:
+        ValueError: not uint8 grey images of one size.
+    """
+    check_gray8(fused, ir, vis)
+    dark = (ir / 255.0 < DARK_IR) & (vis / 255.0 < DARK_VIS)
+    return float(fused[dark].mean() / 255.0) if dark.any() else float("nan")
+
+
+def target_keep(
+    fused: UInt8[np.ndarray, "h w"],
+    ir: UInt8[np.ndarray, "h w"],
+    vis: UInt8[np.ndarray, "h w"],
+) -> float:
+    """Brightness of the hottest 1 % of the infrared picture in the fused one, relative to max(IR, VIS) there.
+
+    The hottest pixels are those at or above the 99 % quantile of IR; where many pixels share that level
+    (saturated targets) all of them count.
+
+    Args:
+        fused: uint8 (h, w).
+        ir: uint8 (h, w).
+        vis: uint8 (h, w).
+
+    Returns:
+        A ratio ≥ 0; 1 means as bright as the brighter source. NaN if both sources are black there.
+
+    Raises:
+        ValueError: not uint8 grey images of one size.
+    """
+    check_gray8(fused, ir, vis)
+    hot = ir >= np.quantile(ir, HOT_QUANTILE)
+    brightest = np.maximum(ir, vis)[hot].mean()
+    return float(fused[hot].mean() / brightest) if brightest > 0 else float("nan")
+
+
+_JAX_LEVELS = 256
+
+
+def statistics(
+    fused: UInt8[Array, "b h w"], ir: UInt8[Array, "b h w"], vis: UInt8[Array, "b h w"]
+) -> dict[str, Float32[Array, " b"]]:
+    """The columns `sf_*`, `sd_*`, `cc`, `scd` and `ag` of `measure`."""
+    f, i, v = (image.astype(jnp.float32) for image in (fused, ir, vis))
+    return {
+        "sf_standard": _spatial_frequency(f, saturate=False),
+        "sf_paper": _spatial_frequency(f, saturate=True),
+        "sd_standard": jnp.sqrt(average(_centred(f) ** 2)),
+        "sd_paper": _saturated_deviation(fused),
+        "cc": (_jax_pearson(i, f) + _jax_pearson(v, f)) / 2,
+        "scd": _jax_pearson(f - v, i) + _jax_pearson(f - i, v),
+        "ag": _average_gradient(f),
+    }
+
+
+def histograms(
+    fused: UInt8[Array, "b h w"], ir: UInt8[Array, "b h w"], vis: UInt8[Array, "b h w"]
+) -> dict[str, Float32[Array, " b"]]:
+    """The columns `en`, `mi`, `dark_lift` and `target_keep` of `measure`."""
+    with_ir, with_vis = _joint_counts(fused, ir), _joint_counts(fused, vis)
+    of_fused, of_ir, of_vis = with_ir.sum(axis=2), with_ir.sum(axis=1), with_vis.sum(axis=1)
+    pixels = fused.shape[1] * fused.shape[2]
+    entropy = _entropy(of_fused, pixels)
+    mutual = [
+        jnp.maximum(entropy + _entropy(source, pixels) - _entropy(joint.reshape(len(joint), -1), pixels), 0.0)
+        for joint, source in ((with_ir, of_ir), (with_vis, of_vis))
+    ]
+    return {
+        "en": entropy,
+        "mi": mutual[0] + mutual[1],
+        "dark_lift": _dark_lift(fused, ir, vis),
+        "target_keep": _target_keep(fused, ir, vis, of_ir),
+    }
+
+
+def _spatial_frequency(image: Array, saturate: bool) -> Array:
+    power = jnp.zeros(len(image))
+    for axis in (1, 2):
+        difference = jnp.diff(image, axis=axis)
+        square = jnp.minimum(jnp.maximum(difference, 0.0) ** 2, 255.0) if saturate else difference**2
+        power += average(square)
+    return jnp.sqrt(power)
+
+
+def _centred(image: Array) -> Array:
+    # Twice: the first mean is rounded, and what it leaves is small.
+    image = image - average(image)[:, None, None]
+    return image - average(image)[:, None, None]
+
+
+def _saturated_deviation(image: Array) -> Array:
+    levels = image.astype(jnp.int32)
+    # level - mean, halves rounded up, in whole numbers: a rounded mean could move a whole grey level to the next. In
+    # two steps, since the sum of a large picture's levels is beyond int32: sum = width * rows + rest.
+    height, width = image.shape[1:]
+    pixels = height * width
+    rows, rest = (x.sum(axis=1, keepdims=True) for x in jnp.divmod(levels.sum(axis=2, keepdims=True), width))
+    quotient, rows = jnp.divmod(rows, height)
+    more, remainder = jnp.divmod(width * rows + rest, pixels)
+    quotient += more
+    above = jnp.clip(levels - quotient - (2 * remainder > pixels), 0, 255)
+    return jnp.sqrt(average(jnp.minimum(above**2, 255).astype(jnp.float32)))
+
+
+def _jax_pearson(a: Array, b: Array) -> Array:
+    a, b = _centred(a), _centred(b)
+    norm = jnp.sqrt(total(a * a)) * jnp.sqrt(total(b * b))
+    return jnp.where(norm > 0, total(a * b) / jnp.where(norm > 0, norm, 1.0), 0.0)
+
+
+def _average_gradient(image: Array) -> Array:
+    dy, dx = jnp.gradient(image, axis=(1, 2))
+    height, width = image.shape[1:]
+    return total(jnp.sqrt((dx**2 + dy**2) / 2)) / ((height - 1) * (width - 1))
+
+
+def _joint_counts(a: Array, b: Array) -> Array:
+    """Float32 (batch, 256, 256): pixels with each pair of levels."""
+    cell = a.astype(jnp.int32) * _JAX_LEVELS + b
+    counts = jax.vmap(lambda cells: jnp.zeros(_JAX_LEVELS**2, jnp.int32).at[cells].add(1))(cell.reshape(len(a), -1))
+    return counts.reshape(-1, _JAX_LEVELS, _JAX_LEVELS)
+
+
+def _entropy(counts: Array, pixels: int) -> Array:
+    """Bits, over the last axis."""
+    share = counts / pixels
+    return jnp.maximum(-jnp.sum(jax.scipy.special.xlogy(share, share), axis=-1) / math.log(2), 0.0)
+
+
+def _masked_mean(image: Array, mask: Array) -> Array:
+    """NaN where the mask is empty. The sums are whole numbers and exact, in two halves that int32 has room for."""
+    rows = jnp.where(mask, image.astype(jnp.int32), 0).sum(axis=2)
+    high, low = (half.sum(axis=1) for half in jnp.divmod(rows, _JAX_LEVELS))
+    return (_JAX_LEVELS * high.astype(jnp.float32) + low) / mask.sum(axis=(1, 2))
+
+
+def _dark_lift(fused: Array, ir: Array, vis: Array) -> Array:
+    dark = (ir < math.ceil(255 * DARK_IR)) & (vis < math.ceil(255 * DARK_VIS))
+    return _masked_mean(fused, dark) / 255
+
+
+def _target_keep(fused: Array, ir: Array, vis: Array, of_ir: Array) -> Array:
+    # Levels between the two neighbours of the quantile don't occur, so the upper one decides.
+    rank = math.ceil(HOT_QUANTILE * (fused.shape[1] * fused.shape[2] - 1))
+    hottest = (jnp.cumsum(of_ir, axis=1) <= rank).sum(axis=1)
+    hot = ir >= hottest[:, None, None]
+    brightest = _masked_mean(jnp.maximum(ir, vis), hot)
+    return jnp.where(brightest > 0, _masked_mean(fused, hot) / brightest, jnp.nan)

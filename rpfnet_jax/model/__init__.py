@@ -1,15 +1,14 @@
 """The network: `RPFNet`, its auxiliary decoder and the configuration of its two readings."""
 
-from rpfnet_jax.model.config import ModelConfig, Reading
-from rpfnet_jax.model.execution import Execution, Precision
-from rpfnet_jax.model.folding import fold
-from rpfnet_jax.model.layers import NormMode, StageNorm, Statistics
+from rpfnet_jax.model.config import ModelConfig, Reading, RuntimeOptions
+from rpfnet_jax.model.layers import NormContext, NormMode, StageNorm
 from rpfnet_jax.model.network import (
     MIN_SIDE,
     AuxiliaryDecoder,
     RPFNet,
     StageFeatures,
     check_shapes,
+    fold,
     init_variables,
     variable_shapes,
 )
@@ -17,15 +16,14 @@ from rpfnet_jax.model.network import (
 __all__ = [
     "MIN_SIDE",
     "AuxiliaryDecoder",
-    "Execution",
     "ModelConfig",
+    "NormContext",
     "NormMode",
-    "Precision",
     "RPFNet",
     "Reading",
+    "RuntimeOptions",
     "StageFeatures",
     "StageNorm",
-    "Statistics",
     "check_shapes",
     "fold",
     "init_variables",

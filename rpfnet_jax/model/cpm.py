@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
-from rpfnet_jax.model.layers import ConvBlock, Statistics
+from rpfnet_jax.model.layers import ConvBlock, NormContext
 
 
 class CPM(nn.Module):
@@ -20,7 +20,7 @@ class CPM(nn.Module):
 
     @nn.compact
     def __call__(
-        self, residual: Float[Array, "b h w c"], fusion: Float[Array, "b h w c"], statistics: Statistics
+        self, residual: Float[Array, "b h w c"], fusion: Float[Array, "b h w c"], statistics: NormContext
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
         """Returns the promoted (R^, F^), shaped like the inputs."""
         channels, rows = self.config.channels, self.config.statistics_rows

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rpfnet_jax.model import spectral
 from rpfnet_jax.model.config import ModelConfig
-from rpfnet_jax.model.layers import ConvBlock, Statistics
+from rpfnet_jax.model.layers import ConvBlock, NormContext
+from rpfnet_jax.ops import spectral
 
 
 class FDFM(nn.Module):
@@ -22,7 +22,7 @@ class FDFM(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, fusion: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
+    def __call__(self, fusion: Float[Array, "b h w c"], statistics: NormContext) -> Float[Array, "b h w c"]:
         channels, rows = self.config.channels, self.config.statistics_rows
         refined = ConvBlock(channels, rows=rows, name="local")(fusion, statistics)
         source = refined if self.config.spectral_input == "refined" else fusion

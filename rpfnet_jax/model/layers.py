@@ -12,9 +12,9 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from rpfnet_jax.model.convolution import conv2d, mix_channels
-from rpfnet_jax.model.execution import Execution, Precision
-from rpfnet_jax.model.normalisation import EPSILON, batch_norm, moments, normalised
+from rpfnet_jax.model.config import RuntimeOptions
+from rpfnet_jax.ops.convolution import Precision, conv2d, mix_channels
+from rpfnet_jax.ops.normalisation import EPSILON, batch_norm, moments, normalised
 
 NormMode = Literal["batch", "image", "running", "adaptive", "folded", "none"]
 Activation = Callable[[Array], Array]
@@ -24,7 +24,7 @@ MOMENTUM = 0.1
 
 
 @struct.dataclass
-class Statistics:
+class NormContext:
     """Where the norm layers take mean and variance from during one pass through the network, and how it is computed.
 
     One value travels through all modules instead of a flag per choice.
@@ -38,15 +38,15 @@ class Statistics:
             computes in every mode.
         adapt: the a of `adaptive`, in [0, 1]; may be traced.
         stage: index of the stage being computed; picks the row of the running statistics.
-        execution: where the batch is, and what the convolutions multiply.
+        runtime: where the batch is, and what the convolutions multiply.
     """
 
     mode: NormMode = struct.field(pytree_node=False, default="image")
     adapt: float | Float[Array, ""] = 0.1
     stage: int = struct.field(pytree_node=False, default=0)
-    execution: Execution = struct.field(pytree_node=False, default=Execution())
+    runtime: RuntimeOptions = struct.field(pytree_node=False, default=RuntimeOptions())
 
-    def at(self, stage: int) -> Statistics:
+    def at(self, stage: int) -> NormContext:
         """The same choice for another stage."""
         return self.replace(stage=stage)  # type: ignore[attr-defined]
 
@@ -143,7 +143,7 @@ class StageNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b _ _ _"], statistics: Statistics, offset: Float[Array, " c"] | float = 0.0
+        self, x: Float[Array, "b _ _ _"], statistics: NormContext, offset: Float[Array, " c"] | float = 0.0
     ) -> Float[Array, "b _ _ _"]:
         """Normalises; `offset` is what x lacks of the values whose mean is to be stored in `batch` mode."""
         channels = x.shape[self.channel_axis]
@@ -154,7 +154,7 @@ class StageNorm(nn.Module):
         row = statistics.stage if self.rows > 1 else 0
 
         if statistics.mode == "batch":
-            axis = statistics.execution.axis
+            axis = statistics.runtime.axis
             pixels = (0, *self.pixel_axes)
             y, batch_mean, batch_var = batch_norm(x, self._along(scale), self._along(bias), pixels, axis)
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
@@ -198,7 +198,7 @@ class ConvBlock(nn.Module):
     channel_axis: int = -1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b _ _ _"], statistics: Statistics) -> Float[Array, "b _ _ _"]:
+    def __call__(self, x: Float[Array, "b _ _ _"], statistics: NormContext) -> Float[Array, "b _ _ _"]:
         folded = statistics.mode == "folded"
         # The pixels' own mean takes any constant away: to add the bias, and to sum up its gradient of 0, would be
         # passes for nothing. The running mean has it.
@@ -206,7 +206,7 @@ class ConvBlock(nn.Module):
         use_bias = (self.use_bias or folded) and not idle
         init = he_uniform if statistics.mode == "none" else torch_uniform
         conv = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, init, name="conv")
-        x = conv(x, statistics.execution.precision)
+        x = conv(x, statistics.runtime.precision)
         if statistics.mode in ("folded", "none"):
             return self.activation(x)
         offset = conv.get_variable("params", "bias") if self.use_bias and idle else jnp.zeros(self.features)
@@ -236,6 +236,6 @@ class SpatialAttention(nn.Module):
     rows: int = 1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b h w c"], statistics: NormContext) -> Float[Array, "b h w c"]:
         reduced = ConvBlock(x.shape[-1] // 2, kernel=1, rows=self.rows, name="reduce")(x, statistics)
-        return x * jax.nn.sigmoid(Conv(1, kernel=7, name="map")(reduced, statistics.execution.precision))
+        return x * jax.nn.sigmoid(Conv(1, kernel=7, name="map")(reduced, statistics.runtime.precision))

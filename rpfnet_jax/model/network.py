@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,15 +15,15 @@ from flax.traverse_util import flatten_dict
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from rpfnet_jax import starlet
-from rpfnet_jax.model.config import ModelConfig
+from rpfnet_jax.model.config import ModelConfig, RuntimeOptions
 from rpfnet_jax.model.cpm import CPM
-from rpfnet_jax.model.execution import Execution
 from rpfnet_jax.model.fdfm import FDFM
-from rpfnet_jax.model.layers import Conv, ConvBlock, NormMode, Statistics, check_norm, torch_uniform
+from rpfnet_jax.model.layers import Conv, ConvBlock, NormContext, NormMode, check_norm, torch_uniform
 from rpfnet_jax.model.rpm import RPM
 from rpfnet_jax.model.transformer import TransformerBlock
-from rpfnet_jax.tone import Exposure, exposed_sum, logit
+from rpfnet_jax.ops import filters as starlet
+from rpfnet_jax.ops.normalisation import EPSILON
+from rpfnet_jax.ops.tone import Exposure, exposed_sum, logit
 
 MIN_SIDE = 16
 # In logits: at mid-grey a detail that the head weighs with 0.4 is added to F at its own size.
@@ -52,7 +53,7 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(
-        self, residual: Float[Array, "b h w c"] | None, fusion: Float[Array, "b h w c"], statistics: Statistics
+        self, residual: Float[Array, "b h w c"] | None, fusion: Float[Array, "b h w c"], statistics: NormContext
     ) -> StageFeatures:
         config = self.config
         if config.cpm and residual is not None:
@@ -74,7 +75,7 @@ class Reconstruction(nn.Module):
     def __call__(
         self,
         features: Float[Array, "b h w c"],
-        statistics: Statistics,
+        statistics: NormContext,
         base: Float[Array, "b h w 1"] | None = None,
         details: Float[Array, "b h w s"] | None = None,
     ) -> Float[Array, "b h w 1"]:
@@ -87,7 +88,7 @@ class Reconstruction(nn.Module):
         x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
         outputs = 1 if details is None else 1 + details.shape[-1]
         initial = torch_uniform if base is None else _zeros
-        maps = Conv(outputs, initial=initial, name="out")(x, statistics.execution.precision)
+        maps = Conv(outputs, initial=initial, name="out")(x, statistics.runtime.precision)
         logits = maps[..., :1]
         if details is not None:
             logits += jnp.sum(maps[..., 1:] * details, -1, keepdims=True)
@@ -109,11 +110,11 @@ class RPFNet(nn.Module):
 
     Attributes:
         config: the network's shape; see `ModelConfig`.
-        execution: how it is computed; training's business.
+        runtime: how it is computed; training's business.
     """
 
     config: ModelConfig = ModelConfig()
-    execution: Execution = Execution()
+    runtime: RuntimeOptions = RuntimeOptions()
 
     @nn.compact
     def __call__(
@@ -130,7 +131,7 @@ class RPFNet(nn.Module):
         Args:
             ir: infrared images, float32 in [0, 1]; any height and width of at least 16.
             vis_y: luminance of the visible images, same shape and range.
-            norm: where the norm layers take their statistics from; see `Statistics`. `batch` with
+            norm: where the norm layers take their statistics from; see `NormContext`. `batch` with
                 `mutable=["batch_stats"]` is training.
             adapt: weight of the image's own statistics in `adaptive` mode.
             features: also return the feature maps of every stage (Figure 3). Static, like `norm`.
@@ -147,7 +148,7 @@ class RPFNet(nn.Module):
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         config = self.config
-        statistics = Statistics(config.norm_mode(norm), adapt, execution=self.execution)
+        statistics = NormContext(config.norm_mode(norm), adapt, runtime=self.runtime)
         residual = None
         if config.residual_prior:
             residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
@@ -156,7 +157,7 @@ class RPFNet(nn.Module):
 
         # Unrolled on purpose: a convolution's gradient inside lax.scan is about 40 times slower on CPU.
         maps = []
-        make_stage = nn.remat(Stage) if self.execution.remat else Stage
+        make_stage = nn.remat(Stage) if self.runtime.remat else Stage
         stage = make_stage(config, name="stage") if config.share_stages else None
         for index in range(config.stages):
             block = stage or make_stage(config, name=f"stage_{index}")
@@ -176,16 +177,16 @@ class RPFNet(nn.Module):
 class AuxiliaryDecoder(nn.Module):
     """Decodes the last residual features into M', the map that the saliency structure loss constrains (Eq. 5-7).
 
-    Used in training only; not part of the fusion network's parameters. `execution` as in `RPFNet`.
+    Used in training only; not part of the fusion network's parameters. `runtime` as in `RPFNet`.
     """
 
     config: ModelConfig = ModelConfig()
-    execution: Execution = Execution()
+    runtime: RuntimeOptions = RuntimeOptions()
 
     @nn.compact
     def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
         """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        statistics = Statistics(self.config.norm_mode(norm), execution=self.execution)
+        statistics = NormContext(self.config.norm_mode(norm), runtime=self.runtime)
         return Reconstruction(self.config.channels, name="head")(residual, statistics)
 
 
@@ -218,3 +219,41 @@ def check_shapes(ir: tuple[int, ...], vis_y: tuple[int, ...]) -> None:
         raise ValueError(f"IR and VIS_Y must be (batch, height, width, 1), got {ir}")
     if min(ir[1:3]) < MIN_SIDE:
         raise ValueError(f"height and width must be at least {MIN_SIDE}, got {ir[1]}x{ir[2]}")
+
+
+def fold(config: ModelConfig, variables: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:
+    """A network without norm layers that computes what `running` mode does, to be applied with `norm="folded"`.
+
+    conv(x) * s + t with s = scale / sqrt(var + eps) and t = bias - mean * s is a convolution with the kernel times s.
+    As each stage has statistics of its own, so it gets convolutions of its own: the result does not share its stages.
+
+    Args:
+        config: of the network.
+        variables: its `params` and `batch_stats`.
+
+    Returns:
+        Configuration and variables (`params` only, NumPy arrays) of the folded network.
+    """
+    folded = {}
+    for name, tree in variables["params"].items():
+        statistics = variables.get("batch_stats", {}).get(name, {})
+        if name == "stage":
+            for stage in range(config.stages):
+                folded[f"stage_{stage}"] = _fold(tree, statistics, stage)
+        else:
+            folded[name] = _fold(tree, statistics, 0)
+    return dataclasses.replace(config, share_stages=False), {"params": folded}
+
+
+def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any], row: int) -> dict[str, Any]:
+    if "conv" in params and "norm" in params:
+        conv, norm, stored = params["conv"], params["norm"], statistics["norm"]
+        row = min(row, stored["mean"].shape[0] - 1)
+        mean, var = (np.asarray(stored[name][row]) for name in ("mean", "var"))
+        scale = np.asarray(norm["scale"]) / np.sqrt(var + np.float32(EPSILON))
+        shift = np.asarray(norm["bias"]) + (np.asarray(conv.get("bias", np.float32(0))) - mean) * scale
+        return {"conv": {"kernel": np.asarray(conv["kernel"]) * scale, "bias": shift}}
+    return {
+        name: _fold(tree, statistics.get(name, {}), row) if isinstance(tree, Mapping) else tree
+        for name, tree in params.items()
+    }

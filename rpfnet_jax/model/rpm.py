@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
-from rpfnet_jax.model.convolution import conv2d
-from rpfnet_jax.model.execution import Precision
-from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, SpatialAttention, Statistics, torch_uniform
+from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, NormContext, SpatialAttention, torch_uniform
+from rpfnet_jax.ops.convolution import Precision, conv2d
 
 DILATIONS = (1, 3, 5)
 
@@ -44,7 +43,7 @@ class RPM(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, residual: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
+    def __call__(self, residual: Float[Array, "b h w c"], statistics: NormContext) -> Float[Array, "b h w c"]:
         channels, rows = self.config.channels, self.config.statistics_rows
         if self.config.attention or self.is_initializing():
             attended = ChannelAttention(name="channel_attention")(residual)
@@ -57,4 +56,4 @@ class RPM(nn.Module):
         ]
         if self.config.merge == "sum":
             return contexts[0] + contexts[1] + contexts[2]
-        return Merge(channels, name="merge")(contexts, statistics.execution.precision)
+        return Merge(channels, name="merge")(contexts, statistics.runtime.precision)

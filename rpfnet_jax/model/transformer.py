@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rpfnet_jax.model.config import ModelConfig
-from rpfnet_jax.model.layers import EPSILON, Statistics, torch_uniform
+from rpfnet_jax.model.layers import NormContext, torch_uniform
+from rpfnet_jax.ops.normalisation import EPSILON
 
 # Token budget: a pixel attends to the 64 pixels of its 8x8 window, so that cost grows with the picture's area and not
 # with its square.
@@ -33,7 +34,7 @@ class TransformerBlock(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, fusion: Float[Array, "b h w c"], statistics: Statistics) -> Float[Array, "b h w c"]:
+    def __call__(self, fusion: Float[Array, "b h w c"], statistics: NormContext) -> Float[Array, "b h w c"]:
         channels = self.config.channels
         shift = WINDOW // 2 if statistics.stage % 2 else 0
         normed = nn.LayerNorm(epsilon=EPSILON, name="attention_norm")(fusion)

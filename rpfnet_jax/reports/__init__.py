@@ -1,23 +1,23 @@
 """Tables, figures and sheets made from metrics and fused pictures."""
 
-from rpfnet_jax.reports.bubbles import Bubble, bubble_figure, read_bubbles
-from rpfnet_jax.reports.canvas import FIGURE_FORMATS, encode
-from rpfnet_jax.reports.comparison import PAPER_METRICS, comparison_table, ranking_table, versus_table
-from rpfnet_jax.reports.contact_sheet import contact_sheet
-from rpfnet_jax.reports.curves import curves_figure
-from rpfnet_jax.reports.maps import features_figure, weights_figure
-from rpfnet_jax.reports.panel import Box, panel_figure, zoom
-from rpfnet_jax.reports.phase import Window, change_phase, phase_figure, with_phase_of
-from rpfnet_jax.reports.spectra import spectra_figure
-from rpfnet_jax.reports.spread import spread_figure
-from rpfnet_jax.reports.table import FORMATS, Column, Format, Table
+from rpfnet_jax.reports.maps import Window, change_phase, features_figure, phase_figure, weights_figure, with_phase_of
+from rpfnet_jax.reports.panels import FIGURE_FORMATS, Box, contact_sheet, encode, panel_figure, zoom
+from rpfnet_jax.reports.plots import Bubble, bubble_figure, curves_figure, read_bubbles, spectra_figure, spread_figure
 from rpfnet_jax.reports.tables import (
+    FORMATS,
+    PAPER_METRICS,
+    Column,
+    Format,
+    Table,
     companion_table,
+    comparison_table,
     evaluation_report,
     metrics_csv,
     protocol_table,
+    ranking_table,
     read_metrics_csv,
     summary_table,
+    versus_table,
 )
 
 __all__ = [

@@ -1,14 +1,204 @@
-"""Metric tables: per image as CSV, averaged as Markdown."""
+"""A table of numbers, best ones marked, for the terminal, Markdown, LaTeX or as CSV."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, get_args
 
+import numpy as np
 from tabulate import tabulate
 
-from rpfnet_jax.metrics import LOWER_IS_BETTER, PROTOCOLS, Summary, mean_interval, summarise
+from rpfnet_jax.metrics import (
+    LOWER_IS_BETTER,
+    PROTOCOLS,
+    RESAMPLES,
+    Summary,
+    mean_interval,
+    paired_bootstrap,
+    rank_of_ranks,
+    summarise,
+)
+
+Format = Literal["terminal", "markdown", "latex", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+_MISSING = "-"
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {"±": r"$\pm$", "↓": r"$\downarrow$"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: its head.
+        better: whether higher or lower values are better; None: neither, nothing is marked.
+        digits: decimals that are printed; CSV has full precision.
+    """
+
+    name: str
+    better: Literal["higher", "lower"] | None = "higher"
+    digits: int = 3
+
+    @property
+    def head(self) -> str:
+        """The name, with an arrow where lower is better."""
+        return f"{self.name} ↓" if self.better == "lower" else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of numbers under common columns.
+
+    Attributes:
+        columns: the columns.
+        rows: label -> one cell per column: a number, ready text (which is not marked), or None for nothing.
+        facts: what holds for the whole table, such as protocol and pairs: in the caption, and columns of the CSV.
+        note: one more sentence under the table; not in the CSV.
+        corner: head of the labels.
+    """
+
+    columns: Sequence[Column]
+    rows: Mapping[str, Sequence[float | str | None]]
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
+    corner: str = "method"
+
+    def render(self, form: Format = "markdown") -> str:
+        """The table as text, ending without a line break.
+
+        In a column with a direction the best number is marked and the second best as well: bold and underlined, in the
+        terminal by * and +. What is equal as printed is marked alike; if all are equal, nothing is.
+
+        Raises:
+            ValueError: an unknown format.
+        """
+        if form not in FORMATS:
+            raise ValueError(f"a table's format must be one of {', '.join(FORMATS)}, got {form!r}")
+        return {"terminal": _terminal, "markdown": _markdown, "latex": _latex, "csv": _csv}[form](self)
+
+
+def _printed(cell: float | str | None, column: Column) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return _MISSING
+    return cell if isinstance(cell, str) else f"{cell:.{column.digits}f}"
+
+
+def _marks(table: Table) -> dict[tuple[str, int], int]:
+    """(row, column) -> 1 where the best number is, 2 for the second best."""
+    marks = {}
+    for index, column in enumerate(table.columns):
+        texts = {
+            label: _printed(row[index], column) for label, row in table.rows.items() if isinstance(row[index], float)
+        }
+        values = {float(text) for text in texts.values() if text != _MISSING}
+        if column.better is None or len(values) < 2:
+            continue
+        places = sorted(values, reverse=column.better == "higher")[:2]
+        for label, text in texts.items():
+            if text != _MISSING and float(text) in places:
+                marks[label, index] = places.index(float(text)) + 1
+    return marks
+
+
+def _cells(table: Table, best: Callable[[str], str], second: Callable[[str], str]) -> list[list[str]]:
+    """The body as text, each row after its label."""
+    marks = _marks(table)
+    style: dict[int | None, Callable[[str], str]] = {None: str, 1: best, 2: second}
+    return [
+        [
+            label,
+            *(
+                style[marks.get((label, index))](_printed(cell, column))
+                for index, (cell, column) in enumerate(zip(row, table.columns, strict=True))
+            ),
+        ]
+        for label, row in table.rows.items()
+    ]
+
+
+def _caption(table: Table) -> str:
+    return ", ".join(f"{name} {value}" for name, value in table.facts.items())
+
+
+def _notes(table: Table, legend: str) -> str:
+    return " ".join([legend] * bool(_marks(table)) + [table.note] * bool(table.note))
+
+
+def _join(*parts: str, gap: str = "\n\n") -> str:
+    return gap.join(part for part in parts if part)
+
+
+def _terminal(table: Table) -> str:
+    # A space where the others have a mark keeps digits under digits.
+    body = _cells(table, lambda text: f"{text}*", lambda text: f"{text}+")
+    body = [[label, *(c if c[-1:] in "*+" else f"{c} " for c in cells)] for label, *cells in body]
+    lines = [[table.corner, *(f"{column.head} " for column in table.columns)], *body]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join([label.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]).rstrip()
+        for label, *cells in lines
+    ]
+    text.insert(1, "-" * (sum(widths) + 2 * len(widths) - 2))
+    return _join(_caption(table), "\n".join(text), _notes(table, "* best, + second."), gap="\n")
+
+
+def _markdown(table: Table) -> str:
+    rows = _cells(table, lambda text: f"**{text}**", lambda text: f"<u>{text}</u>")
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    heads = [column.head for column in table.columns]
+    grid = tabulate(rows, headers=[table.corner, *heads], tablefmt="github", disable_numparse=True)
+    return _join(_caption(table), grid, _notes(table, "Best bold, second underlined."))
+
+
+def _latex(table: Table) -> str:
+    def escaped(text: str) -> str:
+        return "".join(_LATEX.get(character, character) for character in text)
+
+    # Escaped before marks are put on, which are commands.
+    plain = dataclasses.replace(
+        table,
+        rows={
+            escaped(label): [escaped(cell) if isinstance(cell, str) else cell for cell in row]
+            for label, row in table.rows.items()
+        },
+    )
+    body = _cells(plain, lambda text: f"\\textbf{{{text}}}", lambda text: f"\\underline{{{text}}}")
+    heads = [escaped(head) for head in (table.corner, *(column.head for column in table.columns))]
+    caption = _caption(table)
+    caption = _join(f"{caption}." * bool(caption), _notes(table, "Best bold, second underlined."), gap=" ")
+    return "\n".join(
+        [
+            "% \\usepackage{booktabs}",
+            "\\begin{table}",
+            "\\centering",
+            *[f"\\caption{{{escaped(caption)}}}"] * bool(caption),
+            f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            "\\toprule",
+            *[" & ".join(heads) + " \\\\", "\\midrule"],
+            *(" & ".join(row) + " \\\\" for row in body),
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+    )
+
+
+def _csv(table: Table) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([table.corner, *(column.name for column in table.columns), *table.facts])
+    for label, row in table.rows.items():
+        writer.writerow([label, *("" if cell is None else cell for cell in row), *table.facts.values()])
+    return buffer.getvalue().rstrip("\n")
+
 
 # Reported beside the paper's six, which reward contrast; the same under both protocols.
 COMPANIONS = {
@@ -122,3 +312,121 @@ def _table(columns: Mapping[str, Summary], counts: bool = False) -> str:
     if counts:
         rows.append(["images", *(str(value.count) for value in columns.values())])
     return tabulate(rows, headers=["", *columns], tablefmt="github", disable_numparse=True)
+
+
+PerImage = Mapping[str, Mapping[str, float]]
+
+PAPER_METRICS = ("EN", "SF", "SD", "CC", "SCD", "VIFF")
+"""The six of the paper, over which its RoR is taken."""
+
+
+def comparison_table(
+    methods: Mapping[str, Mapping[str, Summary]],
+    protocol: str,
+    printed: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    metrics: Sequence[str] | None = None,
+) -> Table:
+    """Several methods on one set: mean ± deviation over the images, nothing marked.
+
+    Args:
+        methods: name -> column -> `Summary`.
+        protocol: `standard` or `paper`.
+        printed: name -> metric -> published mean; rows above the measured ones, with dashes where nothing is published.
+        metrics: names of `PROTOCOLS[protocol]` and `COMPANIONS`; None: all of the protocol.
+
+    Raises:
+        ValueError: an unknown metric, or a method without its column.
+    """
+    chosen = _chosen(protocol, PROTOCOLS[protocol] if metrics is None else metrics, methods)
+    rows: dict[str, list[str]] = {name: [str(row.get(m, "-")) for m in chosen] for name, row in printed.items()}
+    for name, summary in methods.items():
+        rows[name] = [f"{summary[column].mean:.3f} ± {summary[column].std:.3f}" for column in chosen.values()]
+    return Table([Column(metric, None) for metric in chosen], rows, corner="")
+
+
+def ranking_table(
+    methods: Mapping[str, Mapping[str, Summary]], protocol: str, metrics: Sequence[str] = PAPER_METRICS
+) -> Table:
+    """Several methods on the same images: means, best and second marked, mean rank and RoR, and who leads.
+
+    Ranks are taken over the columns of the table that are defined for every method.
+
+    Args:
+        methods: name -> column -> `Summary`, all over the same images.
+        protocol: `standard` or `paper`.
+        metrics: the columns, names of `PROTOCOLS[protocol]` and `COMPANIONS`.
+
+    Raises:
+        ValueError: no methods, an unknown metric, or a method without its column.
+    """
+    chosen = _chosen(protocol, metrics, methods)
+    means = {name: {m: summary[column].mean for m, column in chosen.items()} for name, summary in methods.items()}
+    columns = [Column(metric, "lower" if column in LOWER_IS_BETTER else "higher") for metric, column in chosen.items()]
+    cells: dict[str, list[float | str | None]] = {name: list(row.values()) for name, row in means.items()}
+    note = ""
+    ranked = [metric for metric in chosen if all(not np.isnan(row[metric]) for row in means.values())]
+    if ranked and len(methods) > 1:
+        lower = {metric for metric in ranked if chosen[metric] in LOWER_IS_BETTER}
+        standings = rank_of_ranks({n: {m: row[m] for m in ranked} for n, row in means.items()}, lower)
+        columns += [Column("mean rank", None, 2), Column("RoR", None, 1)]
+        for name, standing in standings.items():
+            cells[name] += standing
+        best = min(standing.ror for standing in standings.values())
+        leaders = [name for name, standing in standings.items() if standing.ror == best]
+        verb = "leads" if len(leaders) == 1 else "lead"
+        note = f"Ranks over {', '.join(ranked)}: {' and '.join(leaders)} {verb}."
+    return Table(columns, cells, {"protocol": protocol, "pairs": str(_pairs(methods))}, note)
+
+
+def versus_table(
+    a: tuple[str, PerImage], b: tuple[str, PerImage], protocol: str, metrics: Sequence[str] = PAPER_METRICS
+) -> Table:
+    """Two methods metric by metric: means, their difference with its bootstrapped 95 % interval, and how sure it is.
+
+    Args:
+        a: name, and image -> row of `rpfnet_jax.metrics.measure`.
+        b: likewise, with the same images.
+        protocol: `standard` or `paper`.
+        metrics: the rows, names of `PROTOCOLS[protocol]` and `COMPANIONS`.
+
+    Raises:
+        ValueError: the images are not the same, an unknown metric, or an image without its column.
+    """
+    (name_a, rows_a), (name_b, rows_b) = a, b
+    if set(rows_a) != set(rows_b):
+        raise ValueError(f"{name_a} and {name_b} were not measured on the same images")
+    holders = {f"{name}, {image}": row for name, rows in (a, b) for image, row in rows.items()}
+    chosen = _chosen(protocol, metrics, holders)
+    rows: dict[str, list[float | str | None]] = {}
+    for metric, column in chosen.items():
+        values = [np.array([rows[image][column] for image in rows_a]) for rows in (rows_a, rows_b)]
+        lower = column in LOWER_IS_BETTER
+        found = paired_bootstrap(*values, higher_is_better=not lower)
+        defined = ~np.isnan(values[0]) & ~np.isnan(values[1])
+        means = [float(v[defined].mean()) if defined.any() else None for v in values]
+        head = Column(metric, "lower" if lower else "higher").head
+        rows[head] = [*means, *found[:3], found.share_better, str(found.images)]
+    heads = (name_a, name_b, "difference", "2.5 %", "97.5 %", f"{name_a} better", "pairs")
+    note = f"95 % intervals of the difference and share of {RESAMPLES} resamples of the pairs, paired bootstrap."
+    return Table([Column(head, None) for head in heads], rows, {"protocol": protocol}, note, corner="metric")
+
+
+def _chosen(protocol: str, metrics: Iterable[str], holders: Mapping[str, Mapping]) -> dict[str, str]:
+    """Printed name -> column, of metrics that every holder has."""
+    if not holders:
+        raise ValueError("there is nothing to compare")
+    known = {**PROTOCOLS[protocol], **COMPANIONS}
+    unknown = [metric for metric in metrics if metric not in known]
+    if unknown:
+        raise ValueError(f"unknown metrics {', '.join(unknown)}; known are {', '.join(known)}")
+    chosen = {metric: known[metric] for metric in metrics}
+    for name, holder in holders.items():
+        missing = [column for column in chosen.values() if column not in holder]
+        if missing:
+            raise ValueError(f"{name} was not measured by {', '.join(missing)}")
+    return chosen
+
+
+def _pairs(methods: Mapping[str, Mapping[str, Summary]]) -> int:
+    """The images behind the means: as many as the column has that is defined on most."""
+    return max(value.count for summary in methods.values() for value in summary.values())

@@ -2,15 +2,12 @@
 
 from rpfnet_jax.training.calibration import calibrate
 from rpfnet_jax.training.checkpoint import CheckpointError, Checkpoints
-from rpfnet_jax.training.compute import Compute
-from rpfnet_jax.training.darkening import DarkeningConfig
-from rpfnet_jax.training.devices import Devices
 from rpfnet_jax.training.loop import TrainingPlan, TrainingResult, train
 from rpfnet_jax.training.monitor import DivergedError
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
+from rpfnet_jax.training.parallel import Devices
 from rpfnet_jax.training.state import Networks, TrainState, create_state, make_networks
-from rpfnet_jax.training.step import make_train_step
-from rpfnet_jax.training.step_config import GuardConfig, StepConfig
+from rpfnet_jax.training.step import Compute, DarkeningConfig, GuardConfig, StepConfig, make_train_step
 
 __all__ = [
     "CheckpointError",

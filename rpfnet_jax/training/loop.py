@@ -1,32 +1,72 @@
-"""The training loop: steps, monitoring, validation, checkpoints, interruption and resumption."""
+"""Ctrl-C and SIGTERM as a request to stop after the current step."""
 
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 
-from rpfnet_jax.data.loader import PatchSource
+from rpfnet_jax.data.patches import PatchSource
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training.checkpoint import CheckpointError
-from rpfnet_jax.training.compute import Compute
-from rpfnet_jax.training.devices import Devices, make_mesh, replicate
-from rpfnet_jax.training.interrupt import Interrupt
-from rpfnet_jax.training.monitor import Monitor
+from rpfnet_jax.training.feed import Residence, make_feed
+from rpfnet_jax.training.monitor import Monitor, make_panels
 from rpfnet_jax.training.optimizer import OptimizerConfig, make_optimizer
-from rpfnet_jax.training.panels import make_panels
-from rpfnet_jax.training.processes import Consensus, anywhere, is_main, together
-from rpfnet_jax.training.resident import Residence, make_feed
-from rpfnet_jax.training.shared_checkpoints import SharedCheckpoints
+from rpfnet_jax.training.parallel import (
+    Consensus,
+    Devices,
+    SharedCheckpoints,
+    any_process,
+    fail_together,
+    is_main,
+    make_mesh,
+    replicate,
+)
 from rpfnet_jax.training.state import TrainState, create_state, make_networks
-from rpfnet_jax.training.step import make_train_step
-from rpfnet_jax.training.step_config import StepConfig
+from rpfnet_jax.training.step import Compute, StepConfig, make_train_step
+
+
+class Interrupt:
+    """Context manager that turns SIGINT and SIGTERM into a flag; a second signal acts as it did before.
+
+    Outside the main thread (a notebook server's worker, say) signals can't be caught and the flag stays False.
+
+    Attributes:
+        requested: True after the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
 
 PANEL_PATCHES = 4
 
@@ -143,7 +183,7 @@ def train(
             if step:
                 monitor.say(f"resuming {workdir} at step {step}")
             begun, validated = time.perf_counter(), 0.0
-            stopping = anywhere(interrupt.requested)
+            stopping = any_process(interrupt.requested)
             while step < plan.total_steps and not stopping:
                 batch = next(iterator)
                 state, terms = train_step(state, *feed(batch))
@@ -157,7 +197,7 @@ def train(
                 saving = validating or due(plan.checkpoint_every)
                 # Before saving as well: a run that gives up keeps its checkpoints from before.
                 if due(plan.log_every) or saving:
-                    with together("monitoring"):
+                    with fail_together("monitoring"):
                         monitor.flush()
                 if due(plan.panels_every) and is_main():
                     picture = panels(jax.device_get(state), panel_batch["ir"], panel_batch["vis"])
@@ -166,7 +206,7 @@ def train(
                 if validating:
                     paused = time.perf_counter()
                     try:
-                        with together("validation"):
+                        with fail_together("validation"):
                             if is_main():
                                 metrics = dict(validate(jax.device_get(state.variables())))
                     except BaseException:
@@ -180,9 +220,9 @@ def train(
                 if saving:
                     checkpoints.save(state, iterator.get_state(), metrics)
                 stopping = consensus(interrupt.requested)
-            stopping = stopping or anywhere(interrupt.requested)
+            stopping = stopping or any_process(interrupt.requested)
             if stopping:
-                with together("monitoring"):
+                with fail_together("monitoring"):
                     monitor.flush()
                 checkpoints.save(state, iterator.get_state())
             seconds = time.perf_counter() - begun - validated

@@ -1,16 +1,20 @@
 """Reading and writing trained weights: our own safetensors, and the authors' files without executing them."""
 
-from rpfnet_jax.weights.errors import WeightsError
-from rpfnet_jax.weights.loading import load_weights
-from rpfnet_jax.weights.outcome import Outcome
-from rpfnet_jax.weights.run_directory import digest_variables
-from rpfnet_jax.weights.shipped import shipped_names
-from rpfnet_jax.weights.store import FusionDefaults, Weights, check_weights_name, save_weights
+from rpfnet_jax.weights.loading import load_weights, shipped_names
+from rpfnet_jax.weights.store import (
+    FusionDefaults,
+    RunOutput,
+    Weights,
+    WeightsError,
+    check_weights_name,
+    digest_variables,
+    save_weights,
+)
 from rpfnet_jax.weights.torch_names import to_torch
 
 __all__ = [
     "FusionDefaults",
-    "Outcome",
+    "RunOutput",
     "Weights",
     "WeightsError",
     "check_weights_name",

@@ -1,10 +1,12 @@
-"""Trained weights: what belongs to them, and our own file of them, safetensors with all that fusing needs to know."""
+"""The error of all weights files."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,26 @@ from safetensors.numpy import save
 
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.model import ModelConfig, variable_shapes
-from rpfnet_jax.weights.errors import WeightsError, listing, printable
+
+_LONGEST = 300
+_LISTED = 5
+
+
+class WeightsError(ValueError):
+    """A weights file that can't be used; the message names the file and says why."""
+
+
+def printable(text: object) -> str:
+    """Text from a foreign file, fit for a message: printable, on one line, not endless."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 2 * _LONGEST])
+    return escaped if len(escaped) <= _LONGEST else f"{escaped[:_LONGEST]}…"
+
+
+def listing(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(printable(name) for name in names[:_LISTED]) + more
+
 
 FORMAT = "rpfnet_jax"
 FORMAT_VERSION = "1"
@@ -158,3 +179,53 @@ def _misfits(tensors: dict[str, np.ndarray], model: ModelConfig) -> list[str]:
         for name, shape in wanted.items()
         if name in tensors and tensors[name].shape != shape
     ]
+
+
+# The one layer between the head's features and its sigmoid.
+_LAST_LAYER = ("params/head/out/kernel", "params/head/out/bias")
+
+
+class RunOutput:
+    """What becomes of a run's variables: network, defaults and contrast of its configuration.
+
+    Example:
+        >>> output = RunOutput(json.loads(config.to_json()))
+        >>> save_weights("weights.safetensors", output.weights(state.variables()))
+    """
+
+    def __init__(self, record: Mapping[str, Any]):
+        """Of a configuration, see `configs/base.py`, as its JSON holds it; older ones lack the newest fields.
+
+        Raises:
+            ValueError, TypeError, KeyError: a field is missing or has an impossible value.
+        """
+        self._record = dict(record)
+        self._model = ModelConfig.from_fields(record["model"])
+        self._defaults = FusionDefaults(**record["fusion"])
+        contrast = record.get("contrast")
+        self._contrast = 1.0 if contrast is None else float(contrast)
+        if not 0 < self._contrast < float("inf"):
+            raise ValueError(f"contrast must be above 0, got {self._contrast}")
+        if self._contrast != 1 and self._model.base != "none":
+            raise ValueError("contrast must be None where model.base is not 'none': the base decides the contrast")
+
+    def weights(self, variables: dict[str, Any], provenance: Mapping[str, Any] | None = None) -> Weights:
+        """The run's variables with the contrast folded into the last layer: F's logits are multiplied by it."""
+        if self._contrast != 1:
+            flat = flatten_dict(variables, sep="/")
+            variables = unflatten_dict(flat | {name: flat[name] * self._contrast for name in _LAST_LAYER}, sep="/")
+        return Weights(self._model, variables, self._defaults, self._record, dict(provenance or {}))
+
+
+def digest_variables(variables: Mapping[str, Any]) -> str:
+    """SHA-256 of names, shapes and values of nested arrays, wherever they lie; a run's checkpoints carry it."""
+    digest = hashlib.sha256()
+    for name, value in sorted(flatten_dict(variables, sep="/").items()):
+        array = np.asarray(value)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _arrays(tree: Any) -> Any:
+    return {name: _arrays(leaf) for name, leaf in tree.items()} if isinstance(tree, dict) else np.asarray(tree)

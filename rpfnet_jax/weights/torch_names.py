@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rpfnet_jax.model import ModelConfig, variable_shapes
-from rpfnet_jax.weights.errors import WeightsError, listing
+from rpfnet_jax.weights.store import WeightsError, listing
 
 _CPM, _RPM, _FDFM = (f"iteration_block.{module}" for module in ("cross_promotion", "residual_branch", "fourier_branch"))
 # Our ConvBlock -> torch's convolution and batch normalisation.

@@ -15,9 +15,9 @@ import tifffile
 from PIL import Image
 
 from rpfnet_jax.baselines import BASELINES
-from rpfnet_jax.data.homography import resize_to
 from rpfnet_jax.data.images import read_gray, read_image
 from rpfnet_jax.inference import load
+from rpfnet_jax.registration import resize_to
 from rpfnet_jax.weights import Weights, load_weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
@@ -374,7 +374,7 @@ def test_pictures_beyond_the_memory_cost_only_themselves(fuse, scenes, monkeypat
             raise MemoryError("Unable to allocate\n40 GiB")
         return read_image(path)
 
-    monkeypatch.setattr("rpfnet_jax.inference.preparation.read_image", read)
+    monkeypatch.setattr("rpfnet_jax.inference.folders.read_image", read)
     assert reasons(fuse()) == {"a": "Unable to allocate 40 GiB"}
     assert files(tmp_path / "out") == ["b.png"]
 
@@ -627,7 +627,7 @@ def test_control_c_is_no_traceback(fuse, scenes, monkeypatch, tmp_path):
     def interrupt(path, picture):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rpfnet_jax.inference.files.write_picture", interrupt)
+    monkeypatch.setattr("rpfnet_jax.inference.folders.write_image", interrupt)
     assert fuse()[::2] == (130, "interrupted\n")
     assert files(tmp_path / "out") == []
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rpfnet_jax.data.images import read_image, write_png
-from rpfnet_jax.data.video import ClipWriter, open_clip
 from rpfnet_jax.inference import load
+from rpfnet_jax.video.read import open_clip
+from rpfnet_jax.video.write import ClipWriter
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 

@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from rpfnet_jax.cli import main
-from rpfnet_jax.data.synthetic import write_scenes
-from rpfnet_jax.experiment import open_patches
 from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
+from rpfnet_jax.pipeline import open_patches
+from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import calibrate
 from rpfnet_jax.weights import Weights, load_weights, save_weights, to_torch
 

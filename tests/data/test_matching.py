@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from rpfnet_jax.data import Pair, PairError
-from rpfnet_jax.data.matching import match_pairs
+from rpfnet_jax.data.pairs import match_pairs
 
 
 @pytest.fixture

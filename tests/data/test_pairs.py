@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data import Pair, PairError, check_pairs, find_pairs
-from rpfnet_jax.data.checks import refuse_overwriting
-from rpfnet_jax.data.pairs import fingerprint, join_sets, natural_key
+from rpfnet_jax.data.pairs import fingerprint, join_sets, natural_key, refuse_overwriting
 
 
 def put(path: Path, size: tuple[int, int] = (8, 6)) -> Path:

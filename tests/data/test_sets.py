@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from configs import base, medical
-from rpfnet_jax.data.checks import check_pairs
+from configs import medical
 from rpfnet_jax.data.images import read_image, write_png
-from rpfnet_jax.data.sets import DataMissingError, open_training_sets
+from rpfnet_jax.data.pairs import check_pairs
+from rpfnet_jax.data.sets import DataMissingError
+from rpfnet_jax.pipeline import open_training_sets
+from rpfnet_jax.recipes import base
 
 
 def put_set(root, count, sides=("ir", "vis")):

@@ -5,8 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from rpfnet_jax.data.pairs import PairError
-from rpfnet_jax.data.triples import Triple, check_triples, find_triples, match_triples
+from rpfnet_jax.data.pairs import PairError, Triple, check_triples, find_triples, match_triples
 
 
 @pytest.fixture

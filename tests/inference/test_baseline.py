@@ -5,7 +5,7 @@ import pytest
 
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.color import luminance, restore_color, to_uint8
-from rpfnet_jax.inference.baseline import BaselineFuser
+from rpfnet_jax.inference.fuser import BaselineFuser
 
 RNG = np.random.default_rng(0)
 IR = RNG.integers(0, 256, (23, 31), dtype=np.uint8)
@@ -36,8 +36,8 @@ def test_many_in_batches_and_small_ones_cost_only_themselves():
     pairs = [(IR, RGB), (IR[::-1], RGB), (IR[:9], RGB[:9]), (IR[:20], RGB[:20])]
     results = sorted(net.fuse_many(pairs, batch_size=2), key=lambda result: result.index)
     for index in (0, 1, 3):
-        np.testing.assert_array_equal(results[index].picture, net.fuse(*pairs[index]))
-    assert results[2].picture is None
+        np.testing.assert_array_equal(results[index].image, net.fuse(*pairs[index]))
+    assert results[2].image is None
     assert "at least 16 pixels" in str(results[2].error)
 
 

@@ -165,7 +165,7 @@ def test_a_pair_of_files_gets_its_colour_from_where_it_says(net, tmp_path):
     ir, vis = tmp_path / "ir.png", tmp_path / "vis.png"
     write_png(ir, RGB)
     write_png(vis, IR)
-    grey, coloured = (next(net.fuse_many([Pair("a", ir, vis, color=color)], open_pair)).picture for color in (None, ir))
+    grey, coloured = (next(net.fuse_many([Pair("a", ir, vis, color=color)], open_pair)).image for color in (None, ir))
     np.testing.assert_array_equal(grey, net.fuse(ir, vis))
     luminances = net.fuse_luminance(
         *(x[None, ..., None] for x in (open_pair(Pair("a", ir, vis)).ir, IR / np.float32(255)))

@@ -7,9 +7,10 @@ from flax.traverse_util import unflatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpfnet_jax.inference import Sources, engine, memory
+from rpfnet_jax.inference import Sources, engine
+from rpfnet_jax.inference import engine as memory
+from rpfnet_jax.inference.fuser import TiledFuser, fuse_in_tiles
 from rpfnet_jax.inference.stream import Fused, stream
-from rpfnet_jax.inference.tiling import TiledFuser, fuse_in_tiles
 from rpfnet_jax.model import ModelConfig, variable_shapes
 
 RNG = np.random.default_rng(0)
@@ -24,10 +25,10 @@ def test_many_equals_one_by_one_and_a_bad_pair_costs_only_itself(net, tmp_path):
     results = sorted(net.fuse_many(pairs, batch_size=2), key=lambda result: result.index)
     assert [result.index for result in results] == list(range(7))
     for index in (0, 2, 3, 6):
-        np.testing.assert_array_equal(results[index].picture, net.fuse(*pairs[index]))
+        np.testing.assert_array_equal(results[index].image, net.fuse(*pairs[index]))
         assert results[index].error is None
     for index, message in ((1, "broken.png"), (4, "22x31 and VIS is 23x31"), (5, "at least 16")):
-        assert results[index].picture is None
+        assert results[index].image is None
         assert message in str(results[index].error)
 
 
@@ -77,7 +78,7 @@ def test_a_batch_that_fails_is_tried_pair_by_pair():
     pairs = [sources(value=value) for value in (1, 7, 2)]
     results = list(stream(pairs, lambda pair: pair, compute, lambda shape: 3))
     assert [str(result.error) for result in results] == ["None", "too large", "None"]
-    assert results[2].picture[0, 0] == 3
+    assert results[2].image[0, 0] == 3
 
 
 @pytest.mark.parametrize("failure", [MemoryError, RuntimeError])

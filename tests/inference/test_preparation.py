@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data import ImageError, Pair
-from rpfnet_jax.data.alignment import AlignmentError, resize_to, warp_to_visible
 from rpfnet_jax.data.images import read_image, to_gray
 from rpfnet_jax.data.thermal import ThermalScaling
 from rpfnet_jax.inference import Sources, open_sources
-from rpfnet_jax.inference.pictures import quantised
-from rpfnet_jax.inference.preparation import Preparation
+from rpfnet_jax.inference.folders import Preparation
+from rpfnet_jax.inference.sources import quantised
+from rpfnet_jax.registration import AlignmentError, resize_to, warp_to_visible
 
 RNG = np.random.default_rng(0)
 IR = RNG.integers(0, 256, (24, 40), dtype=np.uint8)

@@ -25,7 +25,7 @@ from rpfnet_jax.losses import (
     thermal_mask,
 )
 from rpfnet_jax.losses.contrastive import spectral_l1
-from rpfnet_jax.losses.statistics import sobel_magnitude
+from rpfnet_jax.ops.filters import sobel_magnitude
 
 PAPER, RELEASED = LossConfig.preset("paper"), LossConfig.preset("released")
 READINGS = pytest.mark.parametrize("config", [PAPER, RELEASED], ids=["paper", "released"])

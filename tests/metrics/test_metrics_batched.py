@@ -8,14 +8,14 @@ from rpfnet_jax import metrics
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.images import read_gray
 from rpfnet_jax.data.pairs import find_pairs
-from rpfnet_jax.metrics import batched
-from rpfnet_jax.metrics.batched.statistics import histograms, statistics
+from rpfnet_jax.metrics import registry
+from rpfnet_jax.metrics.statistics import histograms, statistics
 
 
 def compare(fused, ir, vis, rel=1e-4):
     """The twin on the batch, the reference on each of its images."""
-    columns = batched.measure_batch(fused, ir, vis)
-    assert tuple(columns) == batched.COLUMNS
+    columns = registry.measure_batch(fused, ir, vis)
+    assert tuple(columns) == registry.BATCH_COLUMNS
     for index, triple in enumerate(zip(fused, ir, vis, strict=True)):
         expected = metrics.measure(*triple)
         for column, values in columns.items():
@@ -64,9 +64,9 @@ def test_the_sum_of_a_large_pictures_levels_may_be_beyond_int32():
 @pytest.mark.usefixtures("cheap_compilation")
 def test_a_batch_is_its_images():
     fused, ir, vis = np.random.default_rng(1).integers(0, 256, (3, 7, 48, 60), np.uint8)
-    together = batched.measure_batch(fused, ir, vis)
+    together = registry.measure_batch(fused, ir, vis)
     for index in (0, 5):
-        alone = batched.measure_batch(*(image[index : index + 1] for image in (fused, ir, vis)))
+        alone = registry.measure_batch(*(image[index : index + 1] for image in (fused, ir, vis)))
         for column, values in alone.items():
             np.testing.assert_allclose(values[0], together[column][index], rtol=1e-5)
 
@@ -76,6 +76,6 @@ def test_other_batches_are_refused():
     fused, ir, vis = np.zeros((3, 2, 50, 60), np.uint8)
     for wrong in (ir[:, :49], ir[0], ir.astype(np.float32)):
         with pytest.raises(ValueError, match="uint8 batches of one shape"):
-            batched.measure_batch(fused, wrong, vis)
+            registry.measure_batch(fused, wrong, vis)
     with pytest.raises(ValueError, match="at least 41"):
-        batched.measure_batch(fused[:, :40], ir[:, :40], vis[:, :40])
+        registry.measure_batch(fused[:, :40], ir[:, :40], vis[:, :40])

@@ -28,7 +28,7 @@ def test_is_the_same_each_time_and_another_with_another_seed():
 
 def test_drawing_in_pieces_changes_nothing_that_matters(monkeypatch):
     whole = paired_bootstrap(A, B)
-    monkeypatch.setattr("rpfnet_jax.metrics.bootstrap._CHUNK", 1000)
+    monkeypatch.setattr("rpfnet_jax.metrics.comparison._CHUNK", 1000)
     assert paired_bootstrap(A, B) == pytest.approx(whole, abs=1e-12)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax import metrics
-from rpfnet_jax.metrics.batched import measure_batch
+from rpfnet_jax.metrics.registry import measure_batch
 
 # What the toolbox computes, and how closely it is reproduced. The bounds are a few times the largest
 # difference over the 18 rows: rounding noise only. VIFp is worse because Gaussian windows are summed in

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rpfnet_jax import metrics
-from rpfnet_jax.metrics.checks import check_gray8, check_protocol
+from rpfnet_jax.metrics.inputs import check_gray8, check_protocol
 
 
 def images(shape=(48, 64)):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
-from rpfnet_jax.model.layers import Statistics
+from rpfnet_jax.model.layers import NormContext
 from rpfnet_jax.model.transformer import WINDOW, TransformerBlock
 
 CASES = {
@@ -119,7 +119,7 @@ class AtStage(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return TransformerBlock(ModelConfig(channels=self.channels))(x, Statistics(stage=self.stage))
+        return TransformerBlock(ModelConfig(channels=self.channels))(x, NormContext(stage=self.stage))
 
 
 def block(x, stage, channels=8):

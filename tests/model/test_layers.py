@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, StageNorm, Statistics, check_norm
+from rpfnet_jax.model.layers import ChannelAttention, ConvBlock, NormContext, StageNorm, check_norm
 
 X = jax.random.normal(jax.random.key(0), (3, 8, 10, 4)) * jnp.arange(1.0, 5.0) + 100.0
 
 
 def normed(mode, variables=None, x=X, stage=1, **options):
     layer = StageNorm(rows=2)
-    variables = variables or layer.init(jax.random.key(0), x, Statistics("batch"))
-    return layer.apply(variables, x, Statistics(mode, stage=stage), **options)
+    variables = variables or layer.init(jax.random.key(0), x, NormContext("batch"))
+    return layer.apply(variables, x, NormContext(mode, stage=stage), **options)
 
 
 def test_batch_mode_updates_the_statistics_of_its_stage_as_torch_does():
@@ -32,7 +32,7 @@ def test_batch_mode_updates_the_statistics_of_its_stage_as_torch_does():
 
 def test_statistics_are_left_alone_when_they_are_not_mutable():
     layer = StageNorm(rows=2)
-    variables = layer.init(jax.random.key(0), X, Statistics("batch"))
+    variables = layer.init(jax.random.key(0), X, NormContext("batch"))
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], np.zeros((2, 4)))
     assert normed("batch").shape == X.shape
 
@@ -45,9 +45,9 @@ def test_image_mode_uses_each_images_own_statistics():
 
 @pytest.mark.parametrize("mode", ["batch", "image", "running", "adaptive"])
 def test_channels_may_come_first(mode):
-    variables = StageNorm(rows=2).init(jax.random.key(0), X, Statistics("batch"))
+    variables = StageNorm(rows=2).init(jax.random.key(0), X, NormContext("batch"))
     first = StageNorm(rows=2, channel_axis=1)
-    statistics, x = Statistics(mode, stage=1), jnp.moveaxis(X, -1, 1)
+    statistics, x = NormContext(mode, stage=1), jnp.moveaxis(X, -1, 1)
     y, update = first.apply(variables, x, statistics, mutable=["batch_stats"])
     expected, expected_update = normed(mode, variables, mutable=["batch_stats"])
     np.testing.assert_allclose(jnp.moveaxis(y, 1, -1), expected, rtol=1e-5, atol=1e-4)
@@ -57,7 +57,7 @@ def test_channels_may_come_first(mode):
 
 def test_only_1x1_convolutions_take_channels_first():
     block = ConvBlock(6, kernel=1, channel_axis=1)
-    x, statistics = jnp.moveaxis(X, -1, 1), Statistics("image")
+    x, statistics = jnp.moveaxis(X, -1, 1), NormContext("image")
     variables = block.init(jax.random.key(0), x, statistics)
     last = ConvBlock(6, kernel=1).apply(variables, X, statistics)
     np.testing.assert_allclose(jnp.moveaxis(block.apply(variables, x, statistics), 1, -1), last, rtol=1e-4, atol=1e-4)
@@ -78,7 +78,7 @@ def test_adaptive_mode_blends_mean_linearly_and_deviation_geometrically():
     stats = {"mean": jnp.full((2, 4), 90.0), "var": jnp.full((2, 4), 9.0)}
     layer = StageNorm(rows=2)
     affine = {"scale": jnp.ones(4), "bias": jnp.zeros(4)}
-    y = layer.apply({"params": affine, "batch_stats": stats}, X, Statistics("adaptive", adapt=0.3, stage=1))
+    y = layer.apply({"params": affine, "batch_stats": stats}, X, NormContext("adaptive", adapt=0.3, stage=1))
     x = np.asarray(X, np.float64)
     mean = 0.3 * x.mean((1, 2), keepdims=True) + 0.7 * 90
     deviation = np.sqrt(x.var((1, 2), keepdims=True) + 1e-5) ** 0.3 * np.sqrt(9 + 1e-5) ** 0.7

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpfnet_jax.model import AuxiliaryDecoder, Execution, ModelConfig, RPFNet, init_variables, spectral
+from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet, RuntimeOptions, init_variables
+from rpfnet_jax.ops import spectral
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 SMALL = ModelConfig(channels=8, stages=2)
@@ -189,8 +190,8 @@ def test_execution_changes_neither_parameters_nor_types(network, norm, monkeypat
     rfft2 = spectral.rfft2
     monkeypatch.setattr(spectral, "rfft2", lambda x: [seen.append(x.dtype), rfft2(x)][1])
     plain = model.apply(variables, ir, vis, norm=norm, mutable=["batch_stats"])
-    for execution, tolerance in ((Execution(remat=True), 1e-6), (Execution(precision="bfloat16"), 0.05)):
-        other = model.clone(execution=execution)
+    for execution, tolerance in ((RuntimeOptions(remat=True), 1e-6), (RuntimeOptions(precision="bfloat16"), 0.05)):
+        other = model.clone(runtime=execution)
         chex.assert_trees_all_equal_shapes_and_dtypes(init_variables(other, jax.random.key(1), ir, vis), variables)
         result = other.apply(variables, ir, vis, norm=norm, mutable=["batch_stats"])
         chex.assert_trees_all_close(result, plain, atol=tolerance)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax import starlet
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
-from rpfnet_jax.tone import (
+from rpfnet_jax.ops import filters as starlet
+from rpfnet_jax.ops.tone import (
     CONTRAST,
     DARK_GAIN,
     DARK_SHARE,

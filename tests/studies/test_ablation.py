@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from configs import flir
-from rpfnet_jax.experiment import train_and_evaluate
 from rpfnet_jax.metrics import COLUMNS
+from rpfnet_jax.pipeline import train_and_evaluate
 from rpfnet_jax.training import CheckpointError
 from studies import ablation
 from studies.ablation import Plan, Stopped, agreement, parse, report, run, run_study, with_options

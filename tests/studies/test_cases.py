@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from configs import flir
-from rpfnet_jax.data.synthetic import write_scenes
-from rpfnet_jax.experiment import make_patch_source, untrained
-from rpfnet_jax.settings import loss_config, model_config, optimizer_config
+from rpfnet_jax.pipeline import make_patch_source, untrained
+from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config
+from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import create_state, make_networks, make_optimizer, make_train_step
-from rpfnet_jax.training.panels import make_panels
+from rpfnet_jax.training.monitor import make_panels
 from studies.cases import METRICS, STUDIES
 
 ALL_TERMS = {"total", "contrastive", "structure", "saliency_gradient", "saliency_region", "grad_norm", "skipped"}

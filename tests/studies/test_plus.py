@@ -3,7 +3,7 @@
 import pytest
 
 from configs import flir_plus, flir_small
-from rpfnet_jax.settings import loss_config, model_config, optimizer_config, step_config
+from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
 from studies.plus import CASES, COLUMNS, report
 
 

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
-from rpfnet_jax.training.devices import make_mesh, replicate
+from rpfnet_jax.training.parallel import make_mesh, replicate
 
 # Two batches of which 8 devices divide each microbatch, and a smaller last one of which they don't.
 FULL, LAST = 8, 3

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from rpfnet_jax.recipes import base
 
 
 def process_config() -> ConfigDict:

@@ -12,9 +12,9 @@ import sys
 
 import jax
 
-from rpfnet_jax.data.loader import PatchSource
-from rpfnet_jax.experiment import train_and_evaluate
-from rpfnet_jax.training.processes import is_main
+from rpfnet_jax.data.patches import PatchSource
+from rpfnet_jax.pipeline import train_and_evaluate
+from rpfnet_jax.training.parallel import is_main
 from tests.training.process_config import process_config
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rpfnet_jax.training.devices import make_mesh
+from rpfnet_jax.training.parallel import make_mesh
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("cheap_compilation")

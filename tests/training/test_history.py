@@ -2,8 +2,7 @@
 
 import pytest
 
-from rpfnet_jax.training.history import read_scalars
-from rpfnet_jax.training.monitor import Monitor
+from rpfnet_jax.training.monitor import Monitor, read_scalars
 
 
 def write(workdir, first, values):

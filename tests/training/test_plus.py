@@ -20,7 +20,7 @@ from rpfnet_jax.training import (
     make_optimizer,
     make_train_step,
 )
-from rpfnet_jax.training.darkening import darken as darken_eagerly
+from rpfnet_jax.training.step import darken as darken_eagerly
 
 darken = jax.jit(darken_eagerly, static_argnums=3)
 BOTH = DarkeningConfig(vis=1.0, ir=1.0)

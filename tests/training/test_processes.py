@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from rpfnet_jax.data.loader import PatchSource, batches
-from rpfnet_jax.experiment import train_and_evaluate
-from rpfnet_jax.training import processes
-from rpfnet_jax.training.devices import local_rows, make_mesh
+from rpfnet_jax.data.patches import PatchSource, batches
+from rpfnet_jax.pipeline import train_and_evaluate
+from rpfnet_jax.training import parallel as processes
+from rpfnet_jax.training.parallel import local_rows, make_mesh
 from rpfnet_jax.weights import load_weights
 from tests.training.process_config import process_config
 
@@ -191,14 +191,14 @@ def test_fields_that_do_not_go_together_are_refused(fields, message):
 
 
 def test_one_process_is_the_main_one_and_asks_nobody():
-    with processes.joined(), processes.together("anything"):
+    with processes.joined(), processes.fail_together("anything"):
         assert processes.is_main()
     assert jax.process_count() == 1
-    assert processes.anywhere(True)
-    assert not processes.anywhere(False)
+    assert processes.any_process(True)
+    assert not processes.any_process(False)
     assert processes.Consensus()(True)
-    assert processes.json_from_main({"a": [1]}) == {"a": [1]}
-    with pytest.raises(KeyError), processes.together("anything"):
+    assert processes.broadcast_json({"a": [1]}) == {"a": [1]}
+    with pytest.raises(KeyError), processes.fail_together("anything"):
         raise KeyError
 
 

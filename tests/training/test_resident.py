@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from rpfnet_jax.data.images import write_png
-from rpfnet_jax.data.loader import PatchSource, batches
 from rpfnet_jax.data.pairs import Pair
-from rpfnet_jax.data.patches import crop_plan
+from rpfnet_jax.data.patches import PatchSource, batches, crop_plan
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
-from rpfnet_jax.training.resident import HostFeed, ResidentFeed, collect, cut_patches, fits, make_feed
+from rpfnet_jax.training.feed import HostFeed, ResidentFeed, collect, cut_patches, fits, make_feed
 
 ROOT = Path(__file__).parents[2]
 SIZES = [(17, 23), (31, 16), (19, 19), (16, 40)]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from configs import base
 from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
-from rpfnet_jax.weights import Outcome
+from rpfnet_jax.recipes import base
+from rpfnet_jax.weights import RunOutput
 
 
 def record_of(**options):
@@ -34,7 +34,7 @@ def variables(pair):
 
 
 def test_contrast_multiplies_the_logits_and_nothing_else(variables, pair):
-    plain, raised = (Outcome(record_of(contrast=contrast)).weights(variables) for contrast in (None, 1.5))
+    plain, raised = (RunOutput(record_of(contrast=contrast)).weights(variables) for contrast in (None, 1.5))
     first, second = (np.asarray(RPFNet(w.model).apply(w.variables, *pair)) for w in (plain, raised))
     chex.assert_trees_all_equal(plain.variables, variables)
     assert first.std() > 1e-3
@@ -45,15 +45,15 @@ def test_contrast_multiplies_the_logits_and_nothing_else(variables, pair):
 def test_the_record_of_a_run_from_before_this_field_is_read(variables):
     record = record_of()
     del record["contrast"]
-    chex.assert_trees_all_equal(Outcome(record).weights(variables).variables, variables)
+    chex.assert_trees_all_equal(RunOutput(record).weights(variables).variables, variables)
 
 
 @pytest.mark.parametrize("contrast", [0.0, -1.0, float("inf"), float("nan")])
 def test_impossible_contrasts_are_refused(contrast):
     with pytest.raises(ValueError, match="contrast must be above 0"):
-        Outcome({**record_of(), "contrast": contrast})
+        RunOutput({**record_of(), "contrast": contrast})
 
 
 def test_a_network_whose_base_decides_has_no_contrast_of_its_own():
     with pytest.raises(ValueError, match=r"contrast must be None where model\.base is not 'none'"):
-        Outcome(record_of(**{"contrast": 1.1, "model.base": "exposed_sum"}))
+        RunOutput(record_of(**{"contrast": 1.1, "model.base": "exposed_sum"}))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import rpfnet_jax
-from rpfnet_jax.weights import WeightsError, load_weights, save_weights, shipped, shipped_names
+from rpfnet_jax.weights import WeightsError, load_weights, save_weights, shipped_names
+from rpfnet_jax.weights import loading as shipped
 
 FOLDER = Path(shipped.__file__).parent
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rpfnet_jax.weights import WeightsError, load_weights, to_torch
-from rpfnet_jax.weights.torch_archive import read_torch_archive
+from rpfnet_jax.weights.torch_file import read_torch_archive
 
 PROTOCOL, STOP, REDUCE, EMPTY_DICT, MARK, SETITEMS, NONE = b"\x80\x02", b".", b"R", b"}", b"(", b"u", b"N"
 

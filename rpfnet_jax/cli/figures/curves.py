@@ -10,7 +10,7 @@ from typing import Any
 
 from rpfnet_jax.cli.arguments import count, named_path, unique
 from rpfnet_jax.reports import curves_figure
-from rpfnet_jax.training.history import read_scalars
+from rpfnet_jax.training.monitor import read_scalars
 
 _PREFIX = "train/"
 # Measures of the machine, not of the network.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from rpfnet_jax.cli.arguments import named_path, triples_of, unique
 from rpfnet_jax.data.images import read_image
-from rpfnet_jax.data.triples import Triple
+from rpfnet_jax.data.pairs import Triple
 from rpfnet_jax.reports import Box, panel_figure
 
 _ROW = re.compile(r"(?P<name>.+?)(?P<boxes>(:\d+,\d+,\d+,\d+)*)")

@@ -1,0 +1,1 @@
+"""Pure functions of arrays that the network and the losses share."""

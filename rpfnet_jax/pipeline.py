@@ -1,0 +1,456 @@
+"""What `train.py` and `evaluate.py` call: a configuration becomes a trained network, fused pictures and tables.
+
+The one place where data, training, inference, metrics and reports meet; callable from a test or a notebook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from rpfnet_jax.data.images import read_image, write_png
+from rpfnet_jax.data.pairs import (
+    Pair,
+    PairError,
+    Role,
+    Triple,
+    check_pairs,
+    check_triples,
+    join_sets,
+    refuse_overwriting,
+    refuse_smaller,
+)
+from rpfnet_jax.data.patches import PatchSource, crop_plan, steps_per_epoch
+from rpfnet_jax.data.sets import DataMissingError, TrainingSets, _open_set
+from rpfnet_jax.files import error_message, locked, write_atomically
+from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
+from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
+from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
+from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
+from rpfnet_jax.runtime import available_cores, keep_freed_memory
+from rpfnet_jax.scenes.scene import write_scenes
+from rpfnet_jax.training import (
+    Compute,
+    Devices,
+    TrainingPlan,
+    create_state,
+    make_networks,
+    make_optimizer,
+    train,
+)
+from rpfnet_jax.training.parallel import check_agreement, fail_together, is_main, joined, main_first
+from rpfnet_jax.weights import FusionDefaults, RunOutput, Weights, save_weights
+
+CONTACT_SHEET_ROWS = 8
+
+# Metrics of which more is better.
+MONITORS = tuple(column for column in COLUMNS if column not in LOWER_IS_BETTER)
+
+
+class Evaluation(NamedTuple):
+    """Metrics of a set of pairs: per image, and summarised."""
+
+    rows: dict[str, dict[str, float]]
+    summary: dict[str, Summary]
+
+
+class Trained(NamedTuple):
+    """What `train_and_evaluate` leaves behind.
+
+    Attributes:
+        finished: False when Ctrl-C or SIGTERM stopped the run; the same call continues it.
+        steps: updates made so far.
+        seconds: what the updates of this call took, compilation among them.
+        weights: the file with the last step's weights; None when not finished, and in all processes but the main one.
+        evaluation: metrics of the validation pairs at the end; None likewise.
+    """
+
+    finished: bool
+    steps: int
+    seconds: float
+    weights: Path | None = None
+    evaluation: Evaluation | None = None
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
+    """Trains the configured network and fuses the validation pairs with it.
+
+    Writes into `workdir`: `config.json`, `checkpoints/`, `tensorboard/`, and at the end `weights.safetensors` (last
+    step), `weights-best.safetensors` (best validation), `validation/` with fused pictures, `metrics.csv` and
+    `metrics.md`, and `contact_sheet.png`.
+
+    Args:
+        config: see `configs/base.py`.
+        workdir: folder of this run; a run found there is continued.
+
+    Raises:
+        DataMissingError, PairError, ImageError: the data are not there or not usable; nothing was trained.
+        ValueError, TypeError: a field of the configuration has an impossible value.
+        CheckpointError: `workdir` belongs to a run with another configuration.
+        DivergedError: update after update was not finite or exploded.
+        FolderBusyError, OSError: another run is in `workdir`, or it can't be written; or the processes of
+            `config.distributed` don't find each other.
+        PeerError: another of these processes failed and says why.
+    """
+    with joined(**config.distributed), contextlib.ExitStack() as held:
+        with fail_together("the workdir"):
+            if is_main():
+                held.enter_context(locked(workdir))
+        return _train_and_evaluate(config, Path(workdir))
+
+
+def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
+    # As it will be read back from a file: a tuple is a list there.
+    record = json.loads(config.to_json())
+    # Before anything is read: refuses impossible values.
+    output = RunOutput(record)
+    training_plan(config, patches=1)
+    _check_validation(config)
+    sets = main_first("finding the data", lambda: open_training_sets(config.data, workdir, config.seed))
+    with fail_together("reading the data"):
+        if config.data.skip_bad:
+            sets = TrainingSets(
+                _usable(sets.train, config.data.patch_size, "training"),
+                _usable(sets.validation, MIN_SIZE, "validation"),
+            )
+        check_measurable(sets.validation)
+        source = make_patch_source(config, sets.train)
+    monitored = sets.validation[: config.validation.pairs or None]
+
+    def validate(variables: dict[str, Any]) -> dict[str, float]:
+        net = Fuser(output.weights(variables))
+        return {name: value.mean for name, value in evaluate_pairs(net, monitored).summary.items()}
+
+    plan = training_plan(config, len(source))
+
+    def write_config() -> None:
+        write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
+
+    identity = run_identity(record, source)
+    free = {name: record[name] for name in ("log", "validation", "mesh")}
+    check_agreement({**identity, **free, "data.resident": record["data"]["resident"]})
+    # In a workdir with checkpoints, `train` decides first whether this is the same run.
+    with fail_together("the workdir"):
+        if is_main() and not (workdir / "checkpoints").exists():
+            write_config()
+    result = train(plan, source, workdir, validate, identity)
+    trained = Trained(result.finished, int(result.state.step), result.seconds)
+    with fail_together("the results"):
+        if not is_main():
+            return trained
+        write_config()
+        if not result.finished:
+            return trained
+        weights = workdir / "weights.safetensors"
+        last = output.weights(result.state.variables())
+        save_weights(weights, last)
+        save_weights(workdir / "weights-best.safetensors", output.weights(result.best))
+        measured = sets.validation[: config.validation.final_pairs or None]
+        evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
+        write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
+    return trained._replace(weights=weights, evaluation=evaluation)
+
+
+def _check_validation(config: ConfigDict) -> None:
+    if config.validation.monitor not in MONITORS:
+        raise ValueError(f"validation.monitor must be one of {', '.join(MONITORS)}; got {config.validation.monitor!r}")
+    for name in ("every_epochs", "pairs", "final_pairs"):
+        if config.validation[name] < 0:
+            raise ValueError(f"validation.{name} must not be negative, got {config.validation[name]}")
+    if not 0 <= config.data.holdout < 1:
+        raise ValueError(f"data.holdout must be at least 0 and less than 1, got {config.data.holdout}")
+
+
+def untrained(config: ConfigDict) -> Weights:
+    """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
+    model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
+    state = create_state(make_networks(model, loss_config(config).auxiliary), optimizer, config.seed)
+    return Weights(model, state.variables(), FusionDefaults(**config.fusion))
+
+
+def trained_role(weights: Weights) -> Role:
+    """The side that functional pictures (PET, SPECT) played in the training of these weights; `vis` where unknown."""
+    return weights.training.get("data", {}).get("functional") or "vis"
+
+
+def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
+    """The training patches: every pair is checked, then the crop plan is drawn from the seed.
+
+    Raises:
+        PairError: some pictures are unreadable, differ in size or are smaller than a patch; all of them are named.
+    """
+    data = config.data
+    return open_patches(pairs, data.patches, data.patch_size, config.seed, data.augment)
+
+
+def open_patches(pairs: Sequence[Pair], count: int, size: int, seed: int, augment: bool = False) -> PatchSource:
+    """`count` patches of `size` pixels from pairs that are all checked first; the arguments are those of `crop_plan`.
+
+    Raises:
+        PairError: as `make_patch_source`.
+    """
+    sizes = _check_sizes(pairs, size, f"a patch of {size}x{size}")
+    return PatchSource(pairs, crop_plan(sizes, count, size, seed, augment), size)
+
+
+def check_measurable(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """(height, width) of each pair.
+
+    Raises:
+        PairError: pictures are unreadable, differ in size or are too small to measure; all of them are named.
+    """
+    return _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
+
+
+def evaluate_pairs(
+    net: ImageFuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False
+) -> Evaluation:
+    """Fuses pairs at native size and measures the 8-bit results against both sources.
+
+    Args:
+        net: the network, or another method.
+        pairs: what to fuse.
+        out: folder for the fused pictures; None keeps nothing.
+        progress: show a progress bar.
+
+    Returns:
+        Metrics per image in the order of `pairs`, and their summary.
+
+    Raises:
+        PairError: some pictures are unreadable, differ in size or are too small; nothing was fused.
+        ValueError: `out` is a folder that some of the pictures are in, or a pair could not be fused, for lack of
+            memory or because the weights are not usable; the message names it.
+        OSError: `out` can't be written.
+    """
+    sizes = check_measurable(pairs)
+    if out is not None:
+        refuse_overwriting(pairs, out)
+        out.mkdir(parents=True, exist_ok=True)  # Before the work, if it can't be written.
+    # By size, so that each is compiled once and pictures of one size can share a batch.
+    order = sorted(range(len(pairs)), key=lambda index: sizes[index])
+    results = net.fuse_many([pairs[index] for index in order], open_pair)
+    rows = {}
+    for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
+        pair = pairs[order[result.index]]
+        if result.error is not None:
+            raise ValueError(f"{pair.name}: {error_message(result.error)}") from result.error
+        if out is not None:
+            write_png(out / f"{pair.name}.png", result.image)
+        rows[pair.name] = measure(*(to_gray8(p) for p in (result.image, read_image(pair.ir), read_image(pair.vis))))
+    rows = {pair.name: rows[pair.name] for pair in pairs}
+    return Evaluation(rows, summarise(rows.values()))
+
+
+def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
+    """Like `evaluate_pairs`; writes pictures, `metrics.csv` and `metrics.md` to `out` and prints the tables."""
+    result = evaluate_pairs(net, pairs, out, progress=sys.stderr.isatty())
+    report = evaluation_report(title, result.summary, len(pairs))
+    write_atomically(out / "metrics.csv", os.fsencode(metrics_csv(result.rows)))
+    write_atomically(out / "metrics.md", report.encode())
+    print(report)
+    return result
+
+
+def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> Any:
+    """IR, VIS and the fused picture (`<fused>/<name>.png`) of the first pairs in one RGB picture."""
+    rows = {
+        pair.name: [read_image(path) for path in (pair.ir, pair.vis, fused / f"{pair.name}.png")]
+        for pair in pairs[:CONTACT_SHEET_ROWS]
+    }
+    return contact_sheet(rows, ("IR", "VIS", "fused"))
+
+
+def _check_sizes(pairs: Sequence[Pair], least: int, what: str) -> list[tuple[int, int]]:
+    """(height, width) of each pair, all of them usable and with no side shorter than `least`; else a PairError."""
+    sizes = check_pairs(pairs)
+    refuse_smaller([pair.vis for pair in pairs], sizes, least, what)
+    return sizes
+
+
+def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
+    """The pairs that can be used, with a warning that names the others."""
+    good, bad = [], []
+    for pair in pairs:
+        try:
+            _check_sizes([pair], least, f"{least}x{least}")
+        except PairError as error:
+            bad.append(str(error))
+        else:
+            good.append(pair)
+    if bad:
+        problems = "\n".join(bad)
+        if not good:
+            raise PairError(f"no usable {what} pair:\n{problems}")
+        warnings.warn(f"left out {len(bad)} of {len(pairs)} {what} pairs (data.skip_bad):\n{problems}", stacklevel=2)
+    return good
+
+
+# Two processes on two cores take 3 s to start, in which one measures 5 pictures of 640x480: from 10 on they gain.
+_WORKERS_PAY_FROM = 16
+
+
+def workers_for(count: int) -> int:
+    """How many processes to measure so many triples with: one per core, or this one alone where starting costs more."""
+    return available_cores() if count >= _WORKERS_PAY_FROM else 1
+
+
+def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool = False) -> dict[str, dict[str, float]]:
+    """Measures fused pictures against their sources; a worker holds one triple in memory at a time.
+
+    Args:
+        triples: from `rpfnet_jax.data.triples.find_triples`; their names differ.
+        workers: 1 measures in this process. More are processes of their own, started afresh: each imports the package
+            first, and a script that asks for them needs `if __name__ == "__main__":`. The values don't depend on it.
+        progress: show a progress bar.
+
+    Returns:
+        Name -> row of `rpfnet_jax.metrics.measure`, in the order of `triples`.
+
+    Raises:
+        PairError: files are unreadable, sizes differ or are too small, all of them named; nothing was measured.
+    """
+    check_triples_measurable(triples)
+    with _mapper(min(workers, len(triples))) as mapped:
+        rows = tqdm(mapped(measure_triple, triples), total=len(triples), unit="picture", disable=not progress)
+        return {triple.name: row for triple, row in zip(triples, rows, strict=True)}
+
+
+def check_triples_measurable(triples: Sequence[Triple]) -> None:
+    """Raises PairError when files are unreadable, sizes differ or are too small to be measured; all are named."""
+    sizes = check_triples(triples)
+    refuse_smaller(
+        [triple.fused for triple in triples], sizes, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need"
+    )
+
+
+def measure_triple(triple: Triple) -> dict[str, float]:
+    """The row of one triple; colour pictures are scored on their grey conversion."""
+    return measure(*(to_gray8(read_image(path)) for path in (triple.fused, triple.ir, triple.vis)))
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable]:
+    if workers <= 1:
+        yield map
+        return
+    # Not forked: the threads that JAX may have started do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=keep_freed_memory) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            # What waits in the queue would otherwise be measured before Ctrl-C or an error gets through.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding
+# while it is trained.
+_FREE_FIELDS = ("name", "log", "validation", "fusion", "contrast", "mesh", "distributed")
+
+
+def training_plan(config: ConfigDict, patches: int) -> TrainingPlan:
+    """The run that a configuration describes, on so many patches.
+
+    Raises:
+        ValueError, TypeError: a field has an impossible value.
+    """
+    epoch = steps_per_epoch(patches, config.batch_size)
+    return TrainingPlan(
+        model=model_config(config),
+        losses=loss_config(config),
+        optimizer=optimizer_config(config),
+        total_steps=config.steps or config.epochs * epoch,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        log_every=config.log.every_steps,
+        panels_every=config.log.panels_every_steps,
+        validate_every=config.validation.every_epochs * epoch,
+        checkpoint_every=config.log.checkpoint_every_steps,
+        monitor=config.validation.monitor,
+        devices=_devices(config.mesh.data),
+        resident=config.data.resident,
+        compute=Compute(**config.compute),
+        step=step_config(config),
+    )
+
+
+def run_identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
+    """What two halves of one run must share: the configuration that decides the result, and the patches."""
+    identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
+    # What leaves every parameter as it is but for rounding may differ; what a run had before there were these fields
+    # is as good as absent.
+    usual = dataclasses.asdict(Compute(remat=record["compute"]["remat"]))
+    identity["compute"] = {name: value for name, value in record["compute"].items() if value != usual[name]}
+    # A data set may move between the halves: its content counts, not its path.
+    identity["data"] = {
+        name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad", "resident")
+    }
+    identity["data"]["content_sha256"] = source.fingerprint()
+    return identity
+
+
+def _devices(value: str) -> Devices:
+    """`config.mesh.data`, which is text so that the command line takes both words and numbers."""
+    return int(value) if value.isdecimal() else value  # type: ignore[return-value]
+
+
+SYNTHETIC = "synthetic"
+
+# Seeds of the embedded scenes: far apart, so that no validation scene is ever a training scene.
+_VALIDATION_SEED = 1_000_000
+
+
+def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSets:
+    """Finds the pairs below `data.root`.
+
+    Three kinds of root: `synthetic` renders the embedded scenes into `<workdir>/scenes`; a folder with the subfolders
+    `data.train` and `data.validation` gives both sets; a folder that holds the two sides itself (`ir` and `vis`, or the
+    other layouts of `find_pairs`) is split, the share `data.holdout` of the pairs, drawn from the seed, being kept
+    for validation. With `data.sets` each of these subfolders of the root is such a folder, and their pairs are joined.
+
+    Args:
+        data: the `data` part of a configuration.
+        workdir: the run's folder.
+        seed: draws the split and the scenes.
+
+    Raises:
+        DataMissingError: the root is not there, or what is there is no set of pairs.
+    """
+    if data.root == SYNTHETIC:
+        scenes = workdir / "scenes"
+        return TrainingSets(
+            write_scenes(scenes / "train", data.scenes, seed),
+            write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
+        )
+    root = Path(data.root).expanduser()
+    try:
+        if not data.sets:
+            return _open_set(root, data, seed)
+        opened = {name: _open_set(root / name, data, seed) for name in data.sets}
+        sides = zip(*opened.values(), strict=True)
+        return TrainingSets(*(join_sets(dict(zip(opened, pairs, strict=True))) for pairs in sides))
+    except PairError as error:
+        folder = f"{root}/{{{','.join(data.sets)}}}" if data.sets else str(root)
+        raise DataMissingError(
+            f"no usable training data at {root.absolute()} (config.data.root): {error}\n"
+            f"{data.source}\n"
+            f"Expected: {folder}/{data.train}/{{ir,vis}}/NAME.EXT and {folder}/{data.validation}/{{ir,vis}}/NAME.EXT "
+            f"with the same NAME on both sides; or {folder}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are "
+            "held out for validation.\n"
+            f"Another place: --config.data.root=DIR. Without any data: --config.data.root={SYNTHETIC} uses embedded "
+            "scenes."
+        ) from error

@@ -1,0 +1,1 @@
+"""The recipes: one `get_config()` a file."""

@@ -1,0 +1,76 @@
+"""The convolution and its kernel gradient against XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpfnet_jax.ops.convolution import conv2d, kernel_gradient, mix_channels
+
+
+def xla(x, kernel, dilation):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    pad = (kernel.shape[0] - 1) * dilation // 2
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), [(pad, pad)] * 2, rhs_dilation=(dilation, dilation), dimension_numbers=dimensions
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "dilation", "channels", "features"), [(1, 1, 5, 3), (3, 1, 4, 6), (3, 3, 2, 4), (3, 5, 3, 2), (7, 1, 4, 1)]
+)
+@pytest.mark.parametrize("image", [(16, 16), (17, 19)])
+def test_values_and_gradients_equal_xlas(size, dilation, channels, features, image):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, *image, channels))
+    kernel = jax.random.normal(keys[1], (size, size, channels, features))
+    dy = jax.random.normal(keys[2], (2, *image, features))
+    ours, pull = jax.vjp(lambda *a: conv2d(*a, dilation), x, kernel)
+    theirs, their_pull = jax.vjp(lambda *a: xla(*a, dilation), x, kernel)
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    for grad, expected in zip(pull(dy), their_pull(dy), strict=True):
+        np.testing.assert_allclose(grad, expected, atol=2e-4 * float(jnp.abs(expected).max()))
+    product = kernel_gradient(x, dy, size, dilation)
+    np.testing.assert_allclose(product, their_pull(dy)[1], atol=2e-4 * float(jnp.abs(product).max()))
+
+
+def test_other_backends_keep_xlas_own_gradient():
+    x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((3, 3, 4, 4))
+    gradient = jax.jit(jax.grad(lambda k: conv2d(x, k).sum()))
+    cpu, cuda = (
+        gradient.trace(kernel).lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution")
+        for platform in ("cpu", "cuda")
+    )
+    assert cuda > cpu
+
+
+@pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 1), (3, 5), (7, 1)])
+def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(size, dilation):
+    """Values and both gradients are those of float32 on rounded operands."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, 17, 19, 4))
+    kernel = jax.random.normal(keys[1], (size, size, 4, 6))
+    dy = jax.random.normal(keys[2], (2, 17, 19, 6))
+
+    def rounded(array):
+        return array.astype(jnp.bfloat16).astype(jnp.float32)
+
+    ours, pull = jax.vjp(lambda *a: conv2d(*a, dilation, "bfloat16"), x, kernel)
+    expected, their_pull = jax.vjp(lambda *a: conv2d(*a, dilation), rounded(x), rounded(kernel))
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    assert float(jnp.abs(ours - conv2d(x, kernel, dilation)).max()) > 1e-3
+    for grad, theirs in zip(pull(dy), their_pull(rounded(dy)), strict=True):
+        assert grad.dtype == jnp.float32
+        np.testing.assert_allclose(grad, theirs, atol=2e-5 * float(jnp.abs(theirs).max()))
+
+
+def test_mixing_channels_that_come_first_equals_the_product_and_its_gradients():
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, dy = (jax.random.normal(key, (3, channels, 7, 9)) for key, channels in zip(keys, (6, 4), strict=False))
+    weights = jax.random.normal(keys[2], (6, 4))
+    ours, pull = jax.vjp(mix_channels, x, weights)
+    theirs, their_pull = jax.vjp(lambda x, weights: jnp.einsum("bchw,cd->bdhw", x, weights), x, weights)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for grad, expected in zip(pull(dy), their_pull(dy), strict=True):
+        np.testing.assert_allclose(grad, expected, atol=1e-4)

@@ -1,0 +1,67 @@
+"""Measuring fused files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rpfnet_jax import pipeline as evaluation
+from rpfnet_jax.data.pairs import PairError, Triple
+from rpfnet_jax.metrics import measure, to_gray8
+
+
+@pytest.fixture
+def triples(tmp_path):
+    """Four triples of random 48x60 pictures; the visible ones are coloured."""
+    rng = np.random.default_rng(0)
+    made = []
+    for name in ("b", "a", "d", "c"):
+        files = [tmp_path / f"{name}_{side}.png" for side in ("fused", "ir", "vis")]
+        for path, channels in zip(files, ((), (), (3,)), strict=True):
+            Image.fromarray(rng.integers(0, 256, (48, 60, *channels), dtype=np.uint8)).save(path)
+        made.append(Triple(name, *files))
+    return made
+
+
+def test_rows_are_those_of_measure_in_order(triples):
+    rows = evaluation.measure_triples(triples)
+    assert list(rows) == ["b", "a", "d", "c"]
+    for triple in triples:
+        expected = measure(*(to_gray8(np.asarray(Image.open(path))) for path in triple[1:]))
+        np.testing.assert_equal(rows[triple.name], expected)
+
+
+def test_processes_do_not_change_a_digit(triples):
+    np.testing.assert_equal(evaluation.measure_triples(triples, workers=2), evaluation.measure_triples(triples))
+
+
+def test_nothing_is_measured_when_something_is_wrong(triples, monkeypatch):
+    monkeypatch.setattr(evaluation, "measure_triple", lambda triple: pytest.fail("measured"))
+    Image.new("L", (60, 40)).save(triples[1].fused)
+    with pytest.raises(PairError, match=r"a: fused 40.60"):
+        evaluation.measure_triples(triples)
+    for path in triples[1][1:]:
+        Image.new("L", (60, 40)).save(path)
+    with pytest.raises(PairError, match=r"smaller than the 41x41.*a_fused.png \(40x60\)"):
+        evaluation.measure_triples(triples)
+
+
+def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
+    alive, most = set(), 0
+
+    class Counted(np.ndarray):
+        def __del__(self):
+            alive.discard(id(self))
+
+    def read(path):
+        nonlocal most
+        picture = np.asarray(Image.open(path)).copy().view(Counted)
+        alive.add(id(picture))
+        most = max(most, len(alive))
+        return picture
+
+    monkeypatch.setattr(evaluation, "read_image", read)
+    monkeypatch.setattr(evaluation, "measure", lambda *pictures: {"en": 0.0})
+    monkeypatch.setattr(evaluation, "check_triples_measurable", lambda triples: None)
+    rows = evaluation.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
+    assert len(rows) == 1000
+    assert most <= 3
