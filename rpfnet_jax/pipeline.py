@@ -29,12 +29,11 @@ from rpfnet_jax.data.pairs import (
     Triple,
     check_pairs,
     check_triples,
-    join_sets,
     refuse_overwriting,
     refuse_smaller,
 )
 from rpfnet_jax.data.patches import PatchSource, crop_plan, steps_per_epoch
-from rpfnet_jax.data.sets import DataMissingError, TrainingSets, _open_set
+from rpfnet_jax.data.sets import TrainingSets, find_training_sets
 from rpfnet_jax.files import error_message, locked, write_atomically
 from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
 from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
@@ -415,20 +414,12 @@ _VALIDATION_SEED = 1_000_000
 
 
 def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSets:
-    """Finds the pairs below `data.root`.
+    """Finds the training and validation pairs: those below `data.root`, or for `synthetic` the embedded scenes.
 
-    Three kinds of root: `synthetic` renders the embedded scenes into `<workdir>/scenes`; a folder with the subfolders
-    `data.train` and `data.validation` gives both sets; a folder that holds the two sides itself (`ir` and `vis`, or the
-    other layouts of `find_pairs`) is split, the share `data.holdout` of the pairs, drawn from the seed, being kept
-    for validation. With `data.sets` each of these subfolders of the root is such a folder, and their pairs are joined.
-
-    Args:
-        data: the `data` part of a configuration.
-        workdir: the run's folder.
-        seed: draws the split and the scenes.
+    The scenes are rendered into `<workdir>/scenes`.
 
     Raises:
-        DataMissingError: the root is not there, or what is there is no set of pairs.
+        DataMissingError: the root does not exist, or does not hold a set of pairs.
     """
     if data.root == SYNTHETIC:
         scenes = workdir / "scenes"
@@ -436,21 +427,4 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
             write_scenes(scenes / "train", data.scenes, seed),
             write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
         )
-    root = Path(data.root).expanduser()
-    try:
-        if not data.sets:
-            return _open_set(root, data, seed)
-        opened = {name: _open_set(root / name, data, seed) for name in data.sets}
-        sides = zip(*opened.values(), strict=True)
-        return TrainingSets(*(join_sets(dict(zip(opened, pairs, strict=True))) for pairs in sides))
-    except PairError as error:
-        folder = f"{root}/{{{','.join(data.sets)}}}" if data.sets else str(root)
-        raise DataMissingError(
-            f"no usable training data at {root.absolute()} (config.data.root): {error}\n"
-            f"{data.source}\n"
-            f"Expected: {folder}/{data.train}/{{ir,vis}}/NAME.EXT and {folder}/{data.validation}/{{ir,vis}}/NAME.EXT "
-            f"with the same NAME on both sides; or {folder}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are "
-            "held out for validation.\n"
-            f"Another place: --config.data.root=DIR. Without any data: --config.data.root={SYNTHETIC} uses embedded "
-            "scenes."
-        ) from error
+    return find_training_sets(data, seed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs
+from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs, join_sets
 
 
 class DataMissingError(ValueError):
@@ -20,6 +20,41 @@ class TrainingSets(NamedTuple):
 
     train: list[Pair]
     validation: list[Pair]
+
+
+def find_training_sets(data: ConfigDict, seed: int) -> TrainingSets:
+    """Finds the pairs below the folder `data.root`.
+
+    Two kinds of root: a folder with the subfolders `data.train` and `data.validation` gives both sets; a folder that
+    holds the two sides itself (`ir` and `vis`, or the other layouts of `find_pairs`) is split, and the share
+    `data.holdout` of its pairs is kept for validation. With `data.sets`, each of these subfolders of the root is such a
+    folder, and their pairs are joined.
+
+    Args:
+        data: The `data` part of a configuration.
+        seed: Seed of the split.
+
+    Raises:
+        DataMissingError: If the root does not exist or does not hold a set of pairs.
+    """
+    root = Path(data.root).expanduser()
+    try:
+        if not data.sets:
+            return _open_set(root, data, seed)
+        opened = {name: _open_set(root / name, data, seed) for name in data.sets}
+        sides = zip(*opened.values(), strict=True)
+        return TrainingSets(*(join_sets(dict(zip(opened, pairs, strict=True))) for pairs in sides))
+    except PairError as error:
+        folder = f"{root}/{{{','.join(data.sets)}}}" if data.sets else str(root)
+        raise DataMissingError(
+            f"no usable training data at {root.absolute()} (config.data.root): {error}\n"
+            f"{data.source}\n"
+            f"Expected: {folder}/{data.train}/{{ir,vis}}/NAME.EXT and {folder}/{data.validation}/{{ir,vis}}/NAME.EXT "
+            f"with the same NAME on both sides; or {folder}/{{ir,vis}}/NAME.EXT, of which {data.holdout:.0%} are "
+            "held out for validation.\n"
+            "Another place: --config.data.root=DIR. Without any data: --config.data.root=synthetic uses embedded "
+            "scenes."
+        ) from error
 
 
 def _open_set(root: Path, data: ConfigDict, seed: int) -> TrainingSets:
