@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.data.root = "data/flir"
     config.data.source = (
         "The FLIR set of the paper is RoadScene in the split of AUIF/DIDFuse: github.com/Zhaozixiang1228/IVIF-DIDFuse, "
-        "folders Datasets/Train_data_FLIR (180 pairs) and Datasets/Test_data_FLIR (40 pairs, for validation)."
+        "folders Datasets/Train_data_FLIR (180 pairs) and Datasets/Test_data_FLIR (40 pairs, for validation). "
+        "`rpfnet data flir` downloads it."
     )
     return config
