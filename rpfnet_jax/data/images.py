@@ -1,4 +1,8 @@
-"""Reading and writing single pictures as 8-bit arrays."""
+"""Reading and writing single images.
+
+Every function here that reads raises `ImageError` if the file is missing, empty, truncated, not an image, or larger
+than `MAX_PIXELS`.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rpfnet_jax.files import FileError, one_line, write_atomically
 
-# Far above any infrared camera, and below Pillow's own warning level, so that a decompression bomb
-# is refused from its header, before its pixels take memory.
+# Far above any infrared camera and below Pillow's own warning level, so that a decompression bomb is rejected by its
+# header, before its pixels take memory.
 MAX_PIXELS = 64 * 1024 * 1024
 
-# Named, because Pillow judges by content: it would hand a PostScript file called x.png to an interpreter.
+# Pillow judges by content; without this list it would hand a PostScript file called x.png to an interpreter.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 _EXIF_ORIENTATION = 0x0112
@@ -27,53 +31,31 @@ ColorImage = UInt8[np.ndarray, "h w 3"]
 
 
 class ImageError(FileError):
-    """A picture that cannot be read."""
+    """An image that cannot be read."""
 
 
 def read_image(path: str | Path) -> GrayImage | ColorImage:
-    """Reads a picture (BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP) of any mode as 8-bit grey or RGB.
+    """Reads an image (BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP) of any mode as 8-bit grey or RGB.
 
-    EXIF orientation is applied. Palette, CMYK and YCbCr pictures become RGB; an alpha channel is dropped;
-    1-bit pictures become grey 0 or 255. 16-bit grey is scaled linearly by 1/257 (65535 becomes 255), rounded
-    half to even; no contrast is stretched. Of a file with several frames the first is read.
-
-    Args:
-        path: The file.
-
-    Returns:
-        uint8 of shape (h, w) for grey files, (h, w, 3) in RGB order for colour files.
+    EXIF orientation is applied. Palette, CMYK and YCbCr images become RGB; an alpha channel is dropped; 1-bit images
+    become grey 0 or 255. 16-bit grey is scaled linearly by 1/257 (65535 becomes 255), rounded half to even, without
+    contrast stretching. Of a file with several frames the first is read.
 
     Raises:
-        ImageError: If the file is missing, empty, truncated, no picture, larger than ``MAX_PIXELS`` or of a
-            mode without a defined 8-bit reading (32-bit float, 32-bit integers beyond 16 bits).
+        ImageError: Also for modes without a defined 8-bit reading (32-bit float, 32-bit integers beyond 16 bits).
     """
     return decode(path, eight_bit)
 
 
 def read_gray(path: str | Path) -> GrayImage:
-    """Reads a picture as 8-bit grey.
-
-    Args:
-        path: The file; everything :func:`read_image` accepts.
-
-    Returns:
-        uint8 of shape (h, w). Colour is reduced to the BT.601 luma, rounded half to even; a grey picture
-        stored in three channels comes back unchanged.
-
-    Raises:
-        ImageError: As :func:`read_image`.
-    """
+    """Reads an image as 8-bit grey; see `read_image` and `to_gray`."""
     return to_gray(read_image(path))
 
 
 def to_gray(image: GrayImage | ColorImage) -> GrayImage:
-    """Reduces an 8-bit picture to grey.
+    """Reduces an RGB image to its BT.601 luma, rounded half to even; returns a grey image as it is, not copied.
 
-    Args:
-        image: uint8 of shape (h, w) or (h, w, 3), RGB.
-
-    Returns:
-        uint8 of shape (h, w): the BT.601 luma, rounded half to even; grey pictures as they are, not copied.
+    A grey image stored in three channels keeps its values.
     """
     if image.ndim == 2:
         return image
@@ -83,18 +65,12 @@ def to_gray(image: GrayImage | ColorImage) -> GrayImage:
 
 
 def decode(path: str | Path, convert: Callable[[Image.Image, Path], np.ndarray]) -> np.ndarray:
-    """Opens a picture and turns it into an array; whatever is wrong with the file becomes an `ImageError`.
+    """Opens an image and converts it to an array.
 
     Args:
         path: The file.
-        convert: Gets the opened picture, of which only the header has been read, and the path; may raise
-            `ImageError` itself.
-
-    Returns:
-        What `convert` returned.
-
-    Raises:
-        ImageError: If the file is missing, empty, truncated, no picture or larger than ``MAX_PIXELS``.
+        convert: Called with the opened image, of which only the header has been read, and the path; may raise
+            `ImageError` itself. Any other exception becomes an `ImageError`.
     """
     path = Path(path)
     try:
@@ -107,29 +83,18 @@ def decode(path: str | Path, convert: Callable[[Image.Image, Path], np.ndarray])
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(path, "not a picture in a known format") from None
+        raise ImageError(path, "not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(path, f"too large: {one_line(error)}") from error
     except OSError as error:
         raise ImageError(path, one_line(error)) from error
     except Exception as error:
-        # Decoders raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, ...
+        # Decoders raise anything for a damaged file: struct.error, IndexError, zlib.error, ...
         raise ImageError(path, f"cannot be decoded: {one_line(error)}") from error
 
 
 def eight_bit(image: Image.Image, path: Path) -> GrayImage | ColorImage:
-    """The conversion of :func:`read_image`, for :func:`decode`.
-
-    Args:
-        image: An opened picture of any mode.
-        path: Its file, for the message.
-
-    Returns:
-        uint8 of shape (h, w) or (h, w, 3).
-
-    Raises:
-        ImageError: If the mode has no defined 8-bit reading.
-    """
+    """Converts an opened image to 8-bit grey or RGB as `read_image` describes; `path` is for the message."""
     image = upright(image)
     mode = image.mode
     if mode in ("L", "RGB"):
@@ -145,33 +110,26 @@ def eight_bit(image: Image.Image, path: Path) -> GrayImage | ColorImage:
     if mode == "F":
         raise ImageError(path, "32-bit float has no defined range; convert it to 8 or 16 bits")
     if mode in ("P", "PA"):
-        # By way of RGBA: Pillow warns when a palette with transparency is converted directly.
+        # Pillow warns when a palette with transparency is converted to RGB directly.
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Decodes the pixels of an opened picture and applies its EXIF orientation.
-
-    Args:
-        image: An opened picture.
-
-    Returns:
-        The decoded picture, as it is meant to be seen.
-    """
-    # First: the EXIF data of a PNG may follow its pixels.
+    """Decodes the pixels of an opened image and applies its EXIF orientation."""
+    # Pixels are loaded first, because the EXIF data of a PNG may follow them.
     image.load()
     return ImageOps.exif_transpose(image)
 
 
 def image_size(path: str | Path) -> tuple[int, int] | None:
-    """(height, width) from a picture's header, as it is meant to be seen; None if that can't be read."""
+    """Reads (height, width) from an image's header, with EXIF orientation applied; None if it cannot be read."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:
-        # Whatever is wrong with it is said where the picture is read.
+        # The error is reported where the image itself is read.
         return None
 
 
@@ -179,11 +137,11 @@ def write_png(path: str | Path, image: GrayImage | ColorImage) -> None:
     """Writes a PNG atomically: readers see the old file or the finished new one, never a part.
 
     Args:
-        path: Target, ending in ``.png``. Missing parent directories are created.
-        image: uint8 of shape (h, w) or (h, w, 3), RGB.
+        path: Target, ending in `.png`. Missing parent folders are created.
+        image: Grey or RGB.
 
     Raises:
-        ValueError: If the array is no 8-bit grey or RGB picture or the name does not end in ``.png``.
+        ValueError: If the array is not an 8-bit grey or RGB image, or the name does not end in `.png`.
         OSError: If the file cannot be written.
     """
     path = Path(path)
@@ -192,53 +150,49 @@ def write_png(path: str | Path, image: GrayImage | ColorImage) -> None:
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"{path}: need uint8 (h, w) or (h, w, 3), got {image.dtype} {image.shape}")
     if image.size == 0:
-        raise ValueError(f"{path}: the picture is empty, shape {image.shape}")
+        raise ValueError(f"{path}: the image is empty, shape {image.shape}")
     encoded = io.BytesIO()
     # Pillow's default level takes four times as long for files a fifth smaller.
     Image.fromarray(np.ascontiguousarray(image)).save(encoded, format="PNG", compress_level=1)
     write_atomically(path, encoded.getvalue())
 
 
-# dtype -> kind of file that holds it, grey and colour.
+# The file format that stores each dtype, grey and colour.
 SUFFIXES = {"uint8": ".png", "uint16": ".tif", "float32": ".tif"}
 
 
 def check_writable(dtype: str) -> None:
-    """Raises ModuleNotFoundError, telling how to install it, when what pictures of this dtype need is missing."""
+    """Raises ModuleNotFoundError, with the command that installs it, if a library to write this dtype is missing."""
     if SUFFIXES[dtype] == ".tif":
         _tifffile()
 
 
-def write_image(path: Path, picture: np.ndarray) -> None:
-    """Writes a picture atomically: uint8 as PNG, uint16 and float32 (in [0, 1]) as TIFF.
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes an image atomically: uint8 as PNG, uint16 and float32 (in [0, 1]) as TIFF.
 
     Args:
-        path: target, with the suffix that `SUFFIXES` has for the picture's dtype.
-        picture: (H, W), (H, W, 1) or (H, W, 3), RGB.
+        path: Target, with the suffix that `SUFFIXES` has for the image's dtype.
+        image: (H, W), (H, W, 1) or (H, W, 3), RGB.
 
     Raises:
-        ValueError: another dtype or suffix.
-        ModuleNotFoundError: see `check_writable`.
-        OSError: the file can't be written; the message names it.
+        ValueError: If the dtype or the suffix is another one.
+        ModuleNotFoundError: If a library is missing; see `check_writable`.
+        OSError: If the file cannot be written; the message names it.
     """
-    picture = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
-    if SUFFIXES.get(picture.dtype.name) != path.suffix:
-        raise ValueError(f"{path}: {picture.dtype} is written as {SUFFIXES.get(picture.dtype.name, 'nothing')}")
+    image = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    if SUFFIXES.get(image.dtype.name) != path.suffix:
+        raise ValueError(f"{path}: {image.dtype} is written as {SUFFIXES.get(image.dtype.name, 'nothing')}")
     try:
-        if picture.dtype == np.uint8:
-            write_png(path, picture)
+        if image.dtype == np.uint8:
+            write_png(path, image)
         else:
-            _write_tiff(path, picture)
+            encoded = io.BytesIO()
+            color = "rgb" if image.ndim == 3 else "minisblack"
+            _tifffile().imwrite(encoded, np.ascontiguousarray(image), photometric=color, compression=None)
+            write_atomically(path, encoded.getvalue())
     except OSError as error:
-        # Without this the name would be that of the temporary file.
+        # The error itself would name the temporary file.
         raise OSError(f"{path}: can't be written: {one_line(error)}") from error
-
-
-def _write_tiff(path: Path, picture: np.ndarray) -> None:
-    encoded = io.BytesIO()
-    color = "rgb" if picture.ndim == 3 else "minisblack"
-    _tifffile().imwrite(encoded, np.ascontiguousarray(picture), photometric=color, compression=None)
-    write_atomically(path, encoded.getvalue())
 
 
 def _tifffile() -> ModuleType:

@@ -1,7 +1,7 @@
-"""The deterministic plan of training crops, and cutting them.
+"""The deterministic plan of training crops, cutting them, and batching them.
 
-A plan is a small integer array, so it can be stored, hashed, sliced between hosts and indexed by step number;
-the pictures stay untouched until a row of the plan is cut.
+A plan is a small integer array that can be stored, hashed, and indexed by step number; images are only cut when a row
+of the plan is needed.
 """
 
 from __future__ import annotations
@@ -30,25 +30,24 @@ def crop_plan(
     seed: int = 0,
     augment: bool = False,
 ) -> Int32[np.ndarray, "count 4"]:
-    """Plans ``count`` square crops, spread evenly over the pairs and uniformly within each.
+    """Plans square crops, spread evenly over the pairs and uniformly within each.
 
-    The plan is a function of the arguments alone, the same on every platform. Rows are ordered by pair;
-    shuffling is the loader's business.
+    The plan depends on the arguments alone and is the same on every platform. Rows are ordered by pair; `batches`
+    shuffles them.
 
     Args:
         sizes: (height, width) of each pair.
-        count: Number of crops. Each pair gets ``count // n`` or one more; the seed draws who gets more.
+        count: Number of crops. Each pair gets `count // n` or one more; the seed draws which ones get more.
         size: Side of the crops in pixels.
         seed: Non-negative seed.
-        augment: Draw the fourth column too. Positions are the same with and without.
+        augment: Whether to draw the fourth column too. Positions are the same with and without.
 
     Returns:
-        int32 of shape (count, 4): pair index, top, left, transform (0 is the identity, see
-        :func:`apply_transform`).
+        Rows (pair index, top, left, transform); transform 0 is the identity, see `apply_transform`.
 
     Raises:
-        ValueError: If a pair is smaller than a crop (all such pairs are listed by index and size), there are
-            no pairs, or a number is out of range.
+        ValueError: If pairs are smaller than a crop (all are listed by index and size), there are no pairs, or a
+            number is out of range.
     """
     if not sizes:
         raise ValueError("crop_plan needs at least one pair")
@@ -59,9 +58,8 @@ def crop_plan(
         raise ValueError(f"{len(small)} pair(s) smaller than the {size}\u00d7{size} crop: {', '.join(small)}")
 
     root = np.random.SeedSequence(seed)
-    # PCG64(SeedSequence(seed)) is PCG64(seed). Of the generator only random() is used: it is a fixed function
-    # of the bit stream, while the algorithms behind integers() and permutation() may change between NumPy
-    # releases.
+    # PCG64(SeedSequence(seed)) is PCG64(seed). Of the generator only random() is used: it is a fixed function of the
+    # bit stream, while the algorithms behind integers() and permutation() may change between NumPy releases.
     draw = np.random.Generator(np.random.PCG64(root)).random
     per_pair = np.full(len(sizes), count // len(sizes))
     per_pair[np.argsort(draw(len(sizes)), kind="stable")[: count % len(sizes)]] += 1
@@ -72,7 +70,7 @@ def crop_plan(
 
     transform = np.zeros(count, dtype=np.int64)
     if augment:
-        # A spawned stream leaves the one of the positions untouched.
+        # A spawned stream leaves that of the positions untouched.
         stream = np.random.Generator(np.random.PCG64(root.spawn(1)[0]))
         transform = _below(stream.random(count), TRANSFORMS)
     return np.column_stack([pair, position, transform]).astype(np.int32)
@@ -81,15 +79,7 @@ def crop_plan(
 def extract(
     image: Shaped[np.ndarray, "h w *channels"], row: Shaped[np.ndarray, " 4"], size: int
 ) -> Shaped[np.ndarray, "size size *channels"]:
-    """Cuts the crop that one row of a plan describes; the same place for both sides of a pair.
-
-    Args:
-        image: (h, w) or (h, w, c) of any dtype.
-        row: Integers (pair, top, left, transform), one row of :func:`crop_plan`.
-        size: Side of the crop the plan was made with.
-
-    Returns:
-        A C-contiguous copy of shape (size, size) or (size, size, c), of the image's dtype.
+    """Cuts the crop that one row of a plan of crops of this size describes, as a C-contiguous copy.
 
     Raises:
         ValueError: If the crop does not lie within the image.
@@ -102,18 +92,15 @@ def extract(
 
 
 def apply_transform(patch: Shaped[np.ndarray, "h w *channels"], k: int) -> Shaped[np.ndarray, "..."]:
-    """Applies one of the eight symmetries of the square.
+    """Applies one of the eight symmetries of the square; the result is a view, h and w exchanged for odd `k`.
 
     Args:
-        patch: (h, w) or (h, w, c) of any dtype.
-        k: 0 to 3 turns counter-clockwise by k quarter turns (0 is the identity); 4 to 7 mirrors left-right
-            first and then turns by k - 4 quarter turns.
-
-    Returns:
-        A view of the patch, h and w exchanged for odd k.
+        patch: The patch.
+        k: 0 to 3 turns counter-clockwise by k quarter turns (0 is the identity); 4 to 7 mirrors left-right first and
+            then turns by k - 4 quarter turns.
 
     Raises:
-        ValueError: If ``k`` is not in 0..7.
+        ValueError: If `k` is not in 0..7.
     """
     if not 0 <= k < TRANSFORMS:
         raise ValueError(f"transform must be in 0..7, not {k}")
@@ -121,13 +108,12 @@ def apply_transform(patch: Shaped[np.ndarray, "h w *channels"], k: int) -> Shape
 
 
 def _below(uniform: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
-    # random() is a multiple of 2**-53 below 1, and for limits below 2**53 the rounded product may touch the
-    # limit only in theory; the minimum costs nothing.
+    # random() is below 1, but its product with the limit could in theory be rounded up to the limit itself.
     return np.minimum((uniform * limit).astype(np.int64), np.asarray(limit) - 1)
 
 
 class Batch(TypedDict):
-    """One batch: 8-bit patches (B, size, size, 1) and the rows of the crop plan they come from."""
+    """One batch: 8-bit patches and the rows of the crop plan they come from."""
 
     ir: UInt8[np.ndarray, "b h w 1"]
     vis: UInt8[np.ndarray, "b h w 1"]
@@ -136,29 +122,29 @@ class Batch(TypedDict):
 
 @runtime_checkable
 class Source(Protocol):
-    """What `batches` draws from: `PatchSource`, or anything that knows as many patches by their index."""
+    """Patches that `batches` can draw by their index, such as a `PatchSource`."""
 
     def __len__(self) -> int: ...
 
     def take(self, indices: np.ndarray) -> Any:
-        """Some patches as a dict of arrays."""
+        """Returns some patches as a dict of arrays."""
 
 
 class PatchSource:
-    """The patches of a crop plan, cut on demand from pictures held in memory.
+    """The patches of a crop plan, cut on demand from images held in memory.
 
     The 180 training pairs take about 60 MB as 8-bit luminance, so that no step waits for a disk.
 
     Args:
-        pairs: the training pairs; both sides are read as luminance.
-        plan: rows (pair, top, left, transform) of `crop_plan`.
-        size: side of a patch in pixels.
+        pairs: The training pairs; both sides are read as luminance.
+        plan: Rows (pair, top, left, transform) of `crop_plan`.
+        size: Side of a patch in pixels.
 
     Attributes:
         images: IR and VIS luminance of each pair, uint8 (H, W).
 
     Raises:
-        ImageError: a picture can't be read.
+        ImageError: If an image cannot be read.
     """
 
     def __init__(self, pairs: Sequence[Pair], plan: Int32[np.ndarray, "n 4"], size: int):
@@ -175,8 +161,17 @@ class PatchSource:
         ir, vis = (extract(image, row, self.size)[..., None] for image in self.images[row[0]])
         return {"ir": ir, "vis": vis, "index": np.asarray(index, np.int32)}
 
+    def take(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Cuts some patches as one batch."""
+        items = [self[int(index)] for index in indices]
+        return Batch(**{key: np.stack([item[key] for item in items]) for key in ("ir", "vis", "index")})  # type: ignore[typeddict-item]
+
+    def head(self, count: int) -> Batch:
+        """Cuts the first `count` patches of the plan as one batch."""
+        return self.take(np.arange(min(count, len(self))))
+
     def fingerprint(self) -> str:
-        """SHA-256 over the crop plan and all pictures: equal exactly when the patches are."""
+        """Computes a SHA-256 over the crop plan and all images: equal exactly when the patches are."""
         digest = hashlib.sha256(self.plan.tobytes())
         for pair, sides in zip(self.pairs, self.images, strict=True):
             for side in sides:
@@ -185,25 +180,16 @@ class PatchSource:
         return digest.hexdigest()
 
     def names(self, indices: Sequence[int] | np.ndarray) -> list[str]:
-        """The visible files that some patches were cut from, with the crop's place, for messages."""
+        """Names the visible file and the position of some patches, for messages."""
         rows = self.plan[np.asarray(indices)]
         return [f"{self.pairs[pair].vis} at row {top}, column {left}" for pair, top, left, _ in rows]
 
-    def head(self, count: int) -> Batch:
-        """The first `count` patches of the plan as one batch."""
-        return self.take(np.arange(min(count, len(self))))
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Some patches as one batch."""
-        items = [self[int(index)] for index in indices]
-        return Batch(**{key: np.stack([item[key] for item in items]) for key in ("ir", "vis", "index")})  # type: ignore[typeddict-item]
-
 
 def steps_per_epoch(patches: int, batch_size: int) -> int:
-    """Batches in an epoch; the last, smaller one counts.
+    """Counts the batches of an epoch, with the last, smaller one.
 
     Raises:
-        ValueError: either number is not positive.
+        ValueError: If either number is not positive.
     """
     if patches < 1 or batch_size < 1:
         raise ValueError(f"data.patches and batch_size must be at least 1, got {patches} and {batch_size}")
@@ -211,17 +197,17 @@ def steps_per_epoch(patches: int, batch_size: int) -> int:
 
 
 def batches(source: Source, batch_size: int, seed: int, rows: Callable[[int], slice] = slice) -> grain.DatasetIterator:
-    """Endless batches, each epoch in an order of its own, drawn from `seed` alone; the last, smaller batch is kept.
+    """Draws endless batches, each epoch in its own order; the last, smaller batch of an epoch is kept.
 
-    The iterator prefetches in threads; `get_state()` gives its position as a small JSON-able dict, and `set_state()`
-    continues from there exactly.
+    The iterator prefetches in threads. Its position is a small dict that JSON can store: `get_state()` returns it, and
+    `set_state()` continues exactly from there.
 
     Args:
-        source: the patches.
-        batch_size: of all batches but the last of an epoch.
-        seed: draws the order.
-        rows: which rows of a batch of that length are loaded; `index` is that of all rows nevertheless. All of them,
-            unless other processes load the others: order and position are those of the whole batches.
+        source: The patches.
+        batch_size: Size of all batches but the last of an epoch.
+        seed: Seed of the order, which depends on nothing else.
+        rows: Maps the length of a batch to the slice of it that is loaded: all of it, unless other processes load the
+            rest. `index` always covers the whole batch, and so do order and position.
     """
 
     def load(indices: np.ndarray) -> Batch:

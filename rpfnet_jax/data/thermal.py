@@ -1,4 +1,4 @@
-"""Infrared pictures of more than 8 bits: raw values of the file, and the scaling to [0, 1]."""
+"""Infrared images of more than 8 bits: raw values of the file, and their scaling to [0, 1]."""
 
 import re
 from dataclasses import dataclass
@@ -11,9 +11,7 @@ from PIL import Image
 
 from rpfnet_jax.data.images import ImageError, decode, eight_bit, to_gray, upright
 
-RawPicture = (
-    UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | Int32[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]
-)
+RawImage = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | Int32[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]
 Mode = Literal["percentile", "range", "full"]
 
 _BITS = {"uint8": "8-bit", "uint16": "16-bit", "int32": "integer", "float32": "float"}
@@ -24,18 +22,18 @@ _FORMS = "use percentile:<low>,<high> (such as percentile:1,99), range:<low>,<hi
 
 @dataclass(frozen=True)
 class ThermalScaling:
-    """How raw values become [0, 1]: linear between two limits, clipped beyond them.
+    """A linear map from raw values to [0, 1], clipped beyond its two limits.
 
     Attributes:
-        mode: ``"percentile"``: the limits are these percentiles of each picture, so one radiance gets another
-            grey in another picture; ``"range"``: the limits are these raw values, the same for all pictures,
-            as clips and measurements need it; ``"full"``: 0 and the largest number of the file's 8 or 16 bits.
-        low: Percentile or raw value that becomes 0; ignored by ``"full"``.
-        high: Percentile or raw value that becomes 1; ignored by ``"full"``.
+        mode: `percentile`: the limits are these percentiles of each image, so that one temperature gets different
+            greys in different images. `range`: the limits are these raw values in all images, as clips and
+            measurements need it. `full`: 0 and the largest number of the file's 8 or 16 bits.
+        low: Percentile or raw value that becomes 0; ignored by `full`.
+        high: Percentile or raw value that becomes 1; ignored by `full`.
 
     Raises:
-        ValueError: If the mode is unknown, a limit is not finite, ``low`` is not below ``high`` or a percentile
-            lies outside [0, 100].
+        ValueError: If the mode is unknown, a limit is not finite, `low` is not below `high`, or a percentile lies
+            outside [0, 100].
     """
 
     mode: Mode = "percentile"
@@ -54,13 +52,9 @@ class ThermalScaling:
 
     @classmethod
     def parse(cls, text: str) -> "ThermalScaling":
-        """Reads the form used on the command line.
+        """Reads `percentile:1,99`, `range:7000,9500` or `full`; case and spaces are ignored.
 
-        Args:
-            text: ``percentile:1,99``, ``range:7000,9500`` or ``full``; upper case and spaces don't matter.
-
-        Returns:
-            The scaling; ``parse(str(scaling)) == scaling`` to 15 digits.
+        `parse(str(scaling)) == scaling` to 15 digits.
 
         Raises:
             ValueError: If the text has another form or the limits are wrong.
@@ -80,17 +74,13 @@ class ThermalScaling:
     def __str__(self) -> str:
         return self.mode if self.mode == "full" else f"{self.mode}:{self.low:.15g},{self.high:.15g}"
 
-    def limits(self, values: RawPicture) -> tuple[float, float]:
-        """The raw values that become 0 and 1; of one picture of a clip they can serve as ``range`` for all.
+    def limits(self, values: RawImage) -> tuple[float, float]:
+        """Computes the raw values (low, high) that become 0 and 1; as a `range`, they fix the scaling of a clip.
 
-        Args:
-            values: Raw picture (h, w), finite.
-
-        Returns:
-            (low, high) with low <= high; equal only for percentiles of a (nearly) constant picture.
+        They are equal only for percentiles of a (nearly) constant image. All values must be finite.
 
         Raises:
-            ValueError: If the scaling is ``full`` and the dtype has more than 16 bits.
+            ValueError: If the scaling is `full` and the dtype has more than 16 bits.
         """
         if self.mode == "range":
             return float(self.low), float(self.high)
@@ -106,20 +96,17 @@ DEFAULT_SCALING = ThermalScaling()
 
 
 def read_thermal(path: str | Path, scaling: ThermalScaling = DEFAULT_SCALING) -> tuple[Float32[np.ndarray, "h w"], str]:
-    """Reads an infrared picture of any bit depth and scales it to [0, 1].
+    """Reads an infrared image of any bit depth and scales it to [0, 1].
 
-    8-bit files are taken as already scaled: they are divided by 255 whatever `scaling` says.
-
-    Args:
-        path: The file; see :func:`read_raw`.
-        scaling: What to do with more than 8 bits.
+    8-bit files count as already scaled: they are divided by 255 whatever `scaling` is.
 
     Returns:
-        The picture, float32 of shape (h, w) in [0, 1], and one line for the log about what was applied, such
-        as ``16-bit, percentile 1-99: 7311..8650 -> 0..1, 1.9% clipped``.
+        The image, and one line for the log about the scaling, such as
+        `16-bit, percentile 1-99: 7311..8650 -> 0..1, 1.9% clipped`.
 
     Raises:
-        ImageError: As :func:`read_raw`, and if `scaling` is ``full`` for 32-bit values.
+        ImageError: If the file cannot be read (see `read_raw`), values are not finite, or `scaling` is `full` for
+            32-bit values.
     """
     path = Path(path)
     values = read_raw(path)
@@ -129,24 +116,20 @@ def read_thermal(path: str | Path, scaling: ThermalScaling = DEFAULT_SCALING) ->
         raise ImageError(path, str(error)) from None
 
 
-def scale_thermal(values: RawPicture, scaling: ThermalScaling) -> tuple[Float32[np.ndarray, "h w"], str]:
-    """Scales raw values to [0, 1]: ``clip((values - low) / (high - low), 0, 1)``.
+def scale_thermal(values: RawImage, scaling: ThermalScaling) -> tuple[Float32[np.ndarray, "h w"], str]:
+    """Scales raw values to [0, 1]: `clip((values - low) / (high - low), 0, 1)`.
 
-    A picture whose two percentiles are one number (constant, but for few pixels) becomes 1 where it is above
-    that number and 0 elsewhere: no noise is stretched and a small hot spot stays.
-
-    Args:
-        values: Raw picture (h, w), uint8, uint16, int32 or float32.
-        scaling: Where the limits come from.
+    An image whose two percentiles are equal (constant but for few pixels) becomes 1 above that value and 0 elsewhere:
+    noise is not stretched, and a small hot spot stays.
 
     Returns:
-        float32 of shape (h, w) in [0, 1], and one line that tells what was applied.
+        The scaled image, and one line about the scaling; see `read_thermal`.
 
     Raises:
-        ValueError: If a value is NaN or infinite, the picture is empty, or `scaling` does not fit the dtype.
+        ValueError: If a value is NaN or infinite, the image is empty, or `scaling` does not fit the dtype.
     """
     if values.size == 0:
-        raise ValueError(f"the picture is empty, shape {values.shape}")
+        raise ValueError(f"the image is empty, shape {values.shape}")
     invalid = ~np.isfinite(values)
     if invalid.any():
         row, column = np.argwhere(invalid)[0]
@@ -160,32 +143,29 @@ def scale_thermal(values: RawPicture, scaling: ThermalScaling) -> tuple[Float32[
     if low == high:
         return (values > low).astype(np.float32), f"{name}: both {low:.7g}, above it -> 1, else -> 0"
     clipped = np.mean((values < low) | (values > high))
-    # In float64: float32 cannot tell neighbouring 32-bit integers apart.
-    picture = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
-    return picture, f"{name}: {low:.7g}..{high:.7g} -> 0..1, {clipped:.1%} clipped"
+    # Computed in float64, because float32 cannot tell neighbouring 32-bit integers apart.
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+    return scaled, f"{name}: {low:.7g}..{high:.7g} -> 0..1, {clipped:.1%} clipped"
 
 
-def read_raw(path: str | Path) -> RawPicture:
-    """Reads an infrared picture without any scaling.
+def read_raw(path: str | Path) -> RawImage:
+    """Reads an infrared image without scaling: 16-bit PNG or TIFF, 32-bit TIFF, or any 8-bit image.
 
-    Args:
-        path: The file: 16-bit PNG or TIFF, 32-bit TIFF (float or integer), or any 8-bit picture that
-            :func:`rpfnet_jax.data.images.read_gray` accepts. EXIF orientation is applied. PGM whose maximum is
-            not 65535 arrives scaled to it, because Pillow does so.
+    EXIF orientation is applied. Pillow scales PGM files with a maximum other than 65535 to that maximum.
 
     Returns:
-        Shape (h, w): uint8 for 8-bit files (colour reduced to BT.601 luma); uint16 for 16-bit files and for
-        integers within its range; int32 for other integers; float32.
+        uint8 for 8-bit files (colour reduced to BT.601 luma); uint16 for 16-bit files and for integers within that
+        range; int32 for other integers; float32.
 
     Raises:
-        ImageError: If the file cannot be decoded, or is 16-bit colour (its lower 8 bits would be lost) or
-            holds integers beyond 31 bits.
+        ImageError: If the file cannot be decoded, is 16-bit colour (its lower 8 bits would be lost), or holds
+            integers beyond 31 bits.
     """
     return decode(path, _raw_values)
 
 
 def _raw_values(image: Image.Image, path: Path) -> np.ndarray:
-    # Only known before the pixels are decoded: Pillow opens 16-bit colour as 8-bit.
+    # Pillow opens 16-bit colour as 8-bit; the true depth is only known before the pixels are decoded.
     tiles = getattr(image, "tile", None)
     stored = str(tiles[0].args if tiles else "")
     if ";16" in stored and not image.mode.startswith("I"):
@@ -197,7 +177,7 @@ def _raw_values(image: Image.Image, path: Path) -> np.ndarray:
     values = np.asarray(upright(image))
     if values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max:
         return values.astype(np.uint16)
-    # Pillow has no unsigned 32-bit mode: large values come out negative. "S" marks signed files.
+    # Pillow has no unsigned 32-bit mode, so that large values come out negative; "S" marks signed files.
     if values.min() < 0 and "S" not in stored:
         raise ImageError(path, "unsigned integers beyond 31 bits; save it as 16-bit or 32-bit float")
     return values.astype(np.int32)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from rpfnet_jax.data import luminance, restore_color, restore_gray, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
+from rpfnet_jax.data.color import luminance, restore_color, restore_gray, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
 
 SHAPES = hnp.array_shapes(max_dims=3, max_side=4).map(lambda shape: (*shape, 3))
 UNIT = st.floats(0, 1)

@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +7,21 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data import Pair, PairError, check_pairs, find_pairs
-from rpfnet_jax.data.pairs import fingerprint, join_sets, natural_key, refuse_overwriting
+from rpfnet_jax.data.pairs import (
+    Triple,
+    check_triples,
+    find_triples,
+    fingerprint,
+    join_sets,
+    match_pairs,
+    match_triples,
+    natural_key,
+    refuse_overwriting,
+)
 
 
 def put(path: Path, size: tuple[int, int] = (8, 6)) -> Path:
-    """Writes a grey picture of (width, height)."""
+    """Writes a grey image of (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", size, 90).save(path)
     return path
@@ -84,8 +95,8 @@ def test_unmatched_stems_are_all_listed(tmp_path):
     for stem in ("both", "y"):
         put(tmp_path / "vis" / f"{stem}.png")
     message = error_of(tmp_path)
-    assert "infrared pictures without a partner: " + str(Path("ir/x1.png")) + ", " + str(Path("ir/x2.png")) in message
-    assert "visible pictures without a partner: " + str(Path("vis/y.png")) in message
+    assert "infrared images without a partner: " + str(Path("ir/x1.png")) + ", " + str(Path("ir/x2.png")) in message
+    assert "visible images without a partner: " + str(Path("vis/y.png")) in message
     assert "both" not in message.split("Accepted")[0]
 
 
@@ -114,15 +125,15 @@ def test_flat_duplicates_and_unmatched(tmp_path):
     message = error_of(tmp_path)
     assert "IR01.png" in message
     assert "twice" in message
-    assert "visible pictures without a partner: VIS3.png" in message
+    assert "visible images without a partner: VIS3.png" in message
 
 
 def test_empty_folders(tmp_path):
     (tmp_path / "ir").mkdir()
     (tmp_path / "vis").mkdir()
     message = error_of(tmp_path)
-    assert "no infrared pictures" in message
-    assert "no visible pictures" in message
+    assert "no infrared images" in message
+    assert "no visible images" in message
 
 
 def test_one_side_missing(tmp_path):
@@ -173,7 +184,7 @@ def test_check_reports_every_problem_at_once(tmp_path):
     whole = (tmp_path / "vis" / "short.jpg").read_bytes()
     (tmp_path / "vis" / "short.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "ir" / "empty.png").write_bytes(b"")
-    (tmp_path / "vis" / "text.png").write_text("not a picture")
+    (tmp_path / "vis" / "text.png").write_text("not an image")
     (tmp_path / "vis" / "gone.png").unlink()
     sizes = [
         Pair("s1", put(tmp_path / "s" / "1.png", (8, 6)), put(tmp_path / "s" / "2.png", (6, 8))),
@@ -183,7 +194,7 @@ def test_check_reports_every_problem_at_once(tmp_path):
         check_pairs([*pairs, *sizes])
     message = str(caught.value)
     assert "4 unreadable file(s)" in message
-    for name, reason in (("short.jpg", "truncated"), ("empty.png", "empty"), ("text.png", "not a picture")):
+    for name, reason in (("short.jpg", "truncated"), ("empty.png", "empty"), ("text.png", "not an image")):
         assert re.search(rf"{name}: .*{reason}", message)
     assert re.search(r"gone\.png: No such file", message)
     assert "2 pair(s) of different size" in message
@@ -230,7 +241,7 @@ def test_results_may_not_be_written_over_their_sources(tmp_path):
 def test_medical_pairs_in_both_roles(tmp_path, functional):
     mri, colour = (put(tmp_path / folder / "7.png") for folder in ("mri", functional))
     assert find_pairs(tmp_path) == [Pair("7", mri, colour)]
-    # The functional picture stays the one that gives the colour.
+    # The functional image stays the one that gives the colour.
     assert find_pairs(tmp_path, functional="ir") == [Pair("7", colour, mri, color=colour)]
 
 
@@ -260,3 +271,163 @@ def test_sets_are_joined_under_names_of_their_own(tmp_path):
     clash = {"x": [Pair("1_2", tmp_path, tmp_path)], "x_1": [Pair("2", tmp_path, tmp_path)]}
     with pytest.raises(PairError, match="the same name: x_1_2"):
         join_sets(clash)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Makes folders with empty files, whose content does not matter for matching: `folders(ir=[...], vis=[...])`."""
+
+    def make(**names_of_sides):
+        for side, names in names_of_sides.items():
+            (tmp_path / side).mkdir()
+            for name in names:
+                path = tmp_path / side / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        return [tmp_path / side for side in names_of_sides]
+
+    return make
+
+
+def test_pairs_come_in_natural_order_under_the_visible_names(folders):
+    ir, vis = folders(ir=["10.png", "2.tif", "a.b.JPG"], vis=["10.jpg", "2.PNG", "a.b.png"])
+    pairs, alone = match_pairs(ir, vis)
+    assert pairs == [
+        Pair("2", ir / "2.tif", vis / "2.PNG"),
+        Pair("10", ir / "10.png", vis / "10.jpg"),
+        Pair("a.b", ir / "a.b.JPG", vis / "a.b.png"),
+    ]
+    assert alone == []
+
+
+def test_other_files_do_not_count(folders):
+    ir, vis = folders(ir=["1.png", "notes.txt", "2.png/x.png"], vis=["1.png", ".2.png", "Thumbs.db"])
+    (vis / "3.png").symlink_to(vis / "absent.png")
+    assert match_pairs(ir, vis) == ([Pair("1", ir / "1.png", vis / "1.png")], [])
+
+
+def test_files_without_a_partner_are_named(folders):
+    ir, vis = folders(ir=["1.png", "2.png", "3.png", "3.bmp", "5.png", "5.bmp"], vis=["1.png", "3.png", "4.png"])
+    pairs, alone = match_pairs(ir, vis)
+    assert [pair.name for pair in pairs] == ["1"]
+    assert alone == [
+        f"{ir / '2.png'}: no partner of this name in {vis}",
+        f"3: several files of this name: {ir / '3.bmp'}, {ir / '3.png'}, {vis / '3.png'}",
+        f"{vis / '4.png'}: no partner of this name in {ir}",
+        f"{ir / '5.bmp'}: no partner of this name in {vis}",
+        f"{ir / '5.png'}: no partner of this name in {vis}",
+    ]
+
+
+def test_suffixes(folders):
+    ir, vis = folders(ir=["1.png", "2.TIF", "2.png"], vis=["1.png", "2.tif"])
+    assert match_pairs(ir, vis, suffixes={".tif"}) == ([Pair("2", ir / "2.TIF", vis / "2.tif")], [])
+
+
+def test_subfolders(folders):
+    ir, vis = folders(
+        ir=["1.png", "x/1.png", "x/y/1.png", ".git/1.png"], vis=["1.png", "x/1.png", "x/y/1.bmp", ".git/1.png"]
+    )
+    assert [pair.name for pair in match_pairs(ir, vis).pairs] == ["1"]
+    found = match_pairs(ir, vis, recursive=True)
+    assert [pair.name for pair in found.pairs] == ["1", "x/1", "x/y/1"]
+    assert found.pairs[2] == Pair("x/y/1", ir / "x" / "y" / "1.png", vis / "x" / "y" / "1.bmp")
+    assert found.alone == []
+
+
+def test_the_same_name_in_another_subfolder_is_no_partner(folders):
+    ir, vis = folders(ir=["1.png", "x/2.png"], vis=["1.png", "y/2.png"])
+    found = match_pairs(ir, vis, recursive=True)
+    assert [pair.name for pair in found.pairs] == ["1"]
+    assert [line.split(":")[0] for line in found.alone] == [str(ir / "x" / "2.png"), str(vis / "y" / "2.png")]
+
+
+def test_links_to_folders_are_followed_and_never_in_a_cycle(folders, tmp_path):
+    ir, vis = folders(ir=["a/1.png", "b/2.png"], vis=["a/1.png", "b/2.png", "c/1.png"])
+    (ir / "c").symlink_to(ir / "a")
+    for side in (ir, vis):
+        (side / "a" / "up").symlink_to(side)
+        (side / "a" / "other").symlink_to(side / "b")
+        (side / "b" / "other").symlink_to(side / "a")
+    found = match_pairs(ir, vis, recursive=True)
+    assert {"a/1", "b/2", "a/other/2", "b/other/1", "c/1"} <= {pair.name for pair in found.pairs}
+    assert all(pair.name.count("/") <= 3 for pair in found.pairs)
+
+
+def test_composed_and_decomposed_accents_match(folders):
+    names = [unicodedata.normalize(form, "\u00e9t\u00e9.png") for form in ("NFD", "NFC")]
+    ir, vis = folders(ir=names[:1], vis=names[1:])
+    assert [pair.name for pair in match_pairs(ir, vis).pairs] == ["\u00e9t\u00e9"]
+
+
+def test_two_files_are_a_pair_whatever_their_names(folders):
+    ir, vis = folders(ir=["thermal.dat"], vis=["photo.x.jpeg"])
+    found = match_pairs(ir / "thermal.dat", vis / "photo.x.jpeg")
+    assert found == ([Pair("photo.x", ir / "thermal.dat", vis / "photo.x.jpeg")], [])
+
+
+def test_places_that_cannot_be_paired(folders, tmp_path):
+    ir, vis = folders(ir=["1.png", "x/3.png"], vis=["2.png", "x/3.png"])
+    with pytest.raises(PairError, match="absent: no such file or folder"):
+        match_pairs(ir, tmp_path / "absent")
+    with pytest.raises(PairError, match="give two files or two folders"):
+        match_pairs(ir / "1.png", vis)
+    with pytest.raises(PairError, match=r"no two images \(.*\.png.*\) of the same name; --recursive looks into"):
+        match_pairs(ir, vis)
+    with pytest.raises(PairError, match=r"no two images \(\.bmp, \.tif\) of the same name$"):
+        match_pairs(ir, vis, recursive=True, suffixes={".tif", ".bmp"})
+
+
+def test_triples_share_a_stem_and_come_in_natural_order(folders):
+    fused, ir, vis = folders(fused=["10.png", "2.bmp"], ir=["2.png", "10.PNG"], vis=["2.jpg", "10.jpg"])
+    (fused / "metrics.csv").touch()
+    assert find_triples(fused, ir, vis) == [
+        Triple("2", fused / "2.bmp", ir / "2.png", vis / "2.jpg"),
+        Triple("10", fused / "10.png", ir / "10.PNG", vis / "10.jpg"),
+    ]
+
+
+def test_names_that_are_not_in_all_three_folders_are_named(folders):
+    fused, ir, vis = folders(
+        fused=["1.png", "sheet.png", "4.png", "4.bmp"], ir=["1.png", "2.png", "4.png"], vis=["1.png", "4.png"]
+    )
+    triples, alone = match_triples(fused, ir, vis)
+    assert [triple.name for triple in triples] == ["1"]
+    assert alone == [
+        f"2: no fused image in {fused}, no visible image in {vis}",
+        f"4: several files of this name: {fused / '4.bmp'}, {fused / '4.png'}",
+        f"sheet: no infrared image in {ir}, no visible image in {vis}",
+    ]
+    with pytest.raises(PairError) as caught:
+        find_triples(fused, ir, vis)
+    assert all(line in str(caught.value) for line in alone)
+
+
+def test_a_long_list_of_missing_names_is_cut(folders):
+    names = [f"{number}.png" for number in range(30)]
+    with pytest.raises(PairError, match=r"30 name\(s\)(.*\n)* .*and 10 more"):
+        find_triples(*folders(fused=[], ir=names, vis=names))
+
+
+def test_missing_and_empty_folders(folders):
+    fused, ir, vis = folders(fused=[], ir=[], vis=[])
+    with pytest.raises(PairError, match="hold no images"):
+        find_triples(fused, ir, vis)
+    with pytest.raises(PairError, match=r"gone: no such folder .*infrared"):
+        match_triples(fused, ir.with_name("gone"), vis)
+
+
+def test_check_triples_names_every_file_and_size(folders):
+    names = ["1.png", "2.png", "3.png"]
+    triples = find_triples(*folders(fused=names, ir=names, vis=names))
+    for path in (path for triple in triples for path in triple[1:]):
+        put(path)
+    assert check_triples(triples) == [(6, 8)] * 3
+    put(triples[0].fused, (9, 6))
+    triples[2].vis.write_bytes(b"no image")
+    with pytest.raises(PairError) as caught:
+        check_triples(triples)
+    message = str(caught.value)
+    assert re.search("1 triple.*\n.*1: fused 6.9 .*fused/1.png.*, ir 6.8 .*ir/1.png.*, vis 6.8", message)
+    assert re.search(r"vis/3\.png: not an image", message)
+    assert "2.png" not in message

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpfnet_jax.data import PAPER_PATCH_COUNT, PAPER_PATCH_SIZE, apply_transform, crop_plan, extract
+from rpfnet_jax.data.patches import PAPER_PATCH_COUNT, PAPER_PATCH_SIZE, apply_transform, crop_plan, extract
 
 SIZES = [(40, 50), (32, 32), (64, 33)]
 SIDES = st.integers(8, 40)
@@ -124,7 +124,7 @@ def test_same_crop_on_both_sides(seed):
         assert not np.shares_memory(left, ir)
 
 
-def test_extract_refuses_crops_outside():
+def test_extract_rejects_crops_outside():
     image = np.zeros((10, 12), np.uint8)
     for top, left in ((-1, 0), (3, 0), (0, 5)):
         with pytest.raises(ValueError, match="outside"):

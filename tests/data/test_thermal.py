@@ -45,7 +45,7 @@ def test_raw_eight_bit_is_what_read_gray_gives(tmp_path):
         np.testing.assert_array_equal(raw, read_gray(tmp_path / name))
 
 
-def test_orientation_is_applied_to_deep_pictures(tmp_path):
+def test_orientation_is_applied_to_deep_images(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / "e.png", COUNTS, exif=exif)
@@ -53,19 +53,19 @@ def test_orientation_is_applied_to_deep_pictures(tmp_path):
 
 
 def test_percentile_is_the_default(tmp_path):
-    picture, note = read_thermal(save(tmp_path / "a.png", COUNTS))
+    image, note = read_thermal(save(tmp_path / "a.png", COUNTS))
     low, high = np.percentile(COUNTS, [1, 99])
-    assert picture.dtype == np.float32
-    np.testing.assert_allclose(picture, np.clip((COUNTS - low) / (high - low), 0, 1), atol=1e-6)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, np.clip((COUNTS - low) / (high - low), 0, 1), atol=1e-6)
     clipped = np.mean((low > COUNTS) | (high < COUNTS))
     assert note == f"16-bit, percentile 1-99: {low:.7g}..{high:.7g} -> 0..1, {clipped:.1%} clipped"
 
 
-def test_range_is_the_same_for_every_picture(tmp_path):
+def test_range_is_the_same_for_every_image(tmp_path):
     scaling = ThermalScaling("range", 7000, 9500)
-    picture, note = read_thermal(save(tmp_path / "a.tif", COUNTS), scaling)
+    image, note = read_thermal(save(tmp_path / "a.tif", COUNTS), scaling)
     warmer, _ = read_thermal(save(tmp_path / "b.tif", COUNTS + np.uint16(250)), scaling)
-    np.testing.assert_allclose(warmer - picture, 0.1, atol=1e-6)
+    np.testing.assert_allclose(warmer - image, 0.1, atol=1e-6)
     assert note == "16-bit, range: 7000..9500 -> 0..1, 0.0% clipped"
     outside, note = read_thermal(tmp_path / "a.tif", ThermalScaling("range", 0, 100))
     assert (outside == 1).all()
@@ -75,23 +75,23 @@ def test_range_is_the_same_for_every_picture(tmp_path):
 def test_full_is_what_read_image_does(tmp_path):
     every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     path = save(tmp_path / "a.png", every)
-    picture, note = read_thermal(path, ThermalScaling("full"))
-    np.testing.assert_array_equal(np.rint(picture * 255).astype(np.uint8), read_image(path))
+    image, note = read_thermal(path, ThermalScaling("full"))
+    np.testing.assert_array_equal(np.rint(image * 255).astype(np.uint8), read_image(path))
     assert note == "16-bit, full: 0..65535 -> 0..1, 0.0% clipped"
 
 
 @pytest.mark.parametrize("scaling", ["full", "percentile:5,95", "range:100,101"])
 def test_eight_bit_passes_unchanged(tmp_path, scaling):
     levels = RNG.integers(0, 256, (6, 8)).astype(np.uint8)
-    picture, note = read_thermal(save(tmp_path / "a.png", levels), ThermalScaling.parse(scaling))
-    np.testing.assert_array_equal(np.rint(picture * 255), levels)
+    image, note = read_thermal(save(tmp_path / "a.png", levels), ThermalScaling.parse(scaling))
+    np.testing.assert_array_equal(np.rint(image * 255), levels)
     assert note == "8-bit, full: 0..255 -> 0..1, 0.0% clipped"
 
 
-def test_float_picture_is_scaled(tmp_path):
+def test_float_image_is_scaled(tmp_path):
     celsius = np.linspace(-20, 40, 61, dtype=np.float32).reshape(1, 61)
-    picture, note = read_thermal(save(tmp_path / "f.tif", celsius), ThermalScaling("range", -20, 40))
-    np.testing.assert_allclose(picture[0], np.arange(61) / 60, atol=1e-6)
+    image, note = read_thermal(save(tmp_path / "f.tif", celsius), ThermalScaling("range", -20, 40))
+    np.testing.assert_allclose(image[0], np.arange(61) / 60, atol=1e-6)
     assert note.startswith("float, range: -20..40 -> 0..1")
 
 
@@ -100,15 +100,15 @@ def test_large_integers_keep_their_differences():
     np.testing.assert_allclose(scale_thermal(values, ThermalScaling("percentile", 0, 100))[0], [[0, 0.5, 1]])
 
 
-def test_constant_picture_stays_dark_and_a_hot_spot_stays_hot(tmp_path):
+def test_constant_image_stays_dark_and_a_hot_spot_stays_hot(tmp_path):
     flat = np.full((40, 50), 7311, np.uint16)
-    picture, note = read_thermal(save(tmp_path / "flat.png", flat))
-    assert (picture == 0).all()
+    image, note = read_thermal(save(tmp_path / "flat.png", flat))
+    assert (image == 0).all()
     assert note == "16-bit, percentile 1-99: both 7311, above it -> 1, else -> 0"
     flat[3, 4] = 9000
     flat[5, 6] = 10
-    picture, _ = read_thermal(save(tmp_path / "spot.png", flat))
-    assert picture[3, 4] == picture.sum() == 1
+    image, _ = read_thermal(save(tmp_path / "spot.png", flat))
+    assert image[3, 4] == image.sum() == 1
 
 
 def test_invalid_values_name_file_and_place(tmp_path):
@@ -130,7 +130,7 @@ def test_full_needs_a_defined_range(tmp_path):
         read_thermal(path, ThermalScaling("full"))
 
 
-def test_sixteen_bit_color_is_refused(tmp_path):
+def test_sixteen_bit_color_is_rejected(tmp_path):
     # Pillow writes no such file: 16 bits, colour type 2.
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -142,7 +142,7 @@ def test_sixteen_bit_color_is_refused(tmp_path):
         read_raw(tmp_path / "c.png")
 
 
-def test_unsigned_integers_beyond_31_bits_are_refused(tmp_path):
+def test_unsigned_integers_beyond_31_bits_are_rejected(tmp_path):
     values = np.full((2, 2), -5, np.int32)
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "TIFF")
@@ -192,23 +192,23 @@ def test_parse():
         ("percentile:1,101", r"0\.\.100"),
     ],
 )
-def test_parse_refuses(text, reason):
+def test_parse_rejects(text, reason):
     with pytest.raises(ValueError, match=reason) as caught:
         ThermalScaling.parse(text)
     assert repr(text) in str(caught.value)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_unknown_mode_is_refused():
+def test_unknown_mode_is_rejected():
     with pytest.raises(ValueError, match="unknown scaling 'minmax'"):
         ThermalScaling("minmax")
 
 
-def test_limits_of_one_picture_serve_for_a_clip():
+def test_limits_of_one_image_serve_for_a_clip():
     scaling = ThermalScaling("range", *ThermalScaling().limits(COUNTS))
     np.testing.assert_array_equal(scale_thermal(COUNTS, scaling)[0], scale_thermal(COUNTS, ThermalScaling())[0])
 
 
-def test_empty_picture_is_refused():
+def test_empty_image_is_rejected():
     with pytest.raises(ValueError, match="empty"):
         scale_thermal(np.zeros((0, 4), np.uint16), ThermalScaling())
