@@ -92,7 +92,7 @@ def test_sets_that_differ_are_refused_with_a_list(rpfnet, methods, arguments, tm
     (tmp_path / "noise" / "10.png").unlink()
     done = rpfnet("compare", *arguments, f"noise={tmp_path / 'noise'}")
     assert done.code == 1
-    assert f"10: no fused picture in {tmp_path / 'noise'}" in done.err
+    assert f"10: no fused image in {tmp_path / 'noise'}" in done.err
     assert rpfnet("compare", *arguments, f"noise={tmp_path / 'noise'}", "--partial").code == 0
 
 

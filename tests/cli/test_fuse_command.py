@@ -145,7 +145,7 @@ def test_ext_chooses_files(fuse, scenes, noise, tmp_path):
     replace(tmp_path / "ir" / "b.png", noise(2), ".tif")
     assert fuse("--ext", ".bmp", "TIF").code == 0
     assert files(tmp_path / "out") == ["b.png"]
-    assert "no two pictures (.jpg) of the same name" in one_line(fuse("--ext", "jpg"))
+    assert "no two images (.jpg) of the same name" in one_line(fuse("--ext", "jpg"))
 
 
 def test_padding_keeps_the_size(fuse, scenes, tmp_path):
@@ -279,11 +279,11 @@ def bad_files(noise):
         "cut.png": (encoded(rgb, "PNG")[:900], r"image file is truncated.*"),
         "cut.jpg": (encoded(rgb, "JPEG")[:-300], r"image file is truncated.*"),
         "cut.tif": (encoded(rgb, "TIFF")[:1500], r"image file is truncated.*"),
-        "cut2.tif": (encoded(rgb, "TIFF")[:100], r"not a picture in a known format"),
-        "cut.gif": (b"GIF89a", r"not a picture in a known format"),
+        "cut2.tif": (encoded(rgb, "TIFF")[:100], r"not an image in a known format"),
+        "cut.gif": (b"GIF89a", r"not an image in a known format"),
         "empty.png": (b"", r"the file is empty \(0 bytes\)"),
-        "zeros.png": (bytes(500), r"not a picture in a known format"),
-        "text.png": (b"hello", r"not a picture in a known format"),
+        "zeros.png": (bytes(500), r"not an image in a known format"),
+        "text.png": (b"hello", r"not an image in a known format"),
         "huge.png": (huge_png(60000), r"too large: .*3600000000 pixels.*"),
         "huge.bmp": (huge_bmp(60000), r"too large: .*3600000000 pixels.*"),
         "large.png": (huge_png(10000), r"too large: 10000\u00d710000 pixels \(limit 67108864\)"),
@@ -343,7 +343,7 @@ def test_what_a_real_process_prints_about_bad_files(scenes, weights_path, bad_fi
     assert done.stderr == (
         "error: 2 could not be fused:\n"
         f"  large: {tmp_path / 'vis' / 'large.png'}: too large: 10000\u00d710000 pixels (limit 67108864)\n"
-        f"  tif: {tmp_path / 'vis' / 'tif.png'}: not a picture in a known format\n"
+        f"  tif: {tmp_path / 'vis' / 'tif.png'}: not an image in a known format\n"
     )
     assert done.stdout == f"{tmp_path / 'out'}: 2 fused\n"
     assert done.returncode == 1
@@ -499,12 +499,12 @@ def test_results_never_replace_inputs(rpfnet, scenes, tmp_path, side):
         return one_line(rpfnet("fuse", "--method=average", *sides, f"--out={out}", *options))
 
     for out in (tmp_path / side, tmp_path / "link", tmp_path / "x" / ".." / side):
-        assert refused(out) == f"{out} holds pictures to be fused; results of the same name would overwrite them"
-    assert "holds pictures to be fused" in refused(tmp_path / "links", **{side: tmp_path / "links"})
+        assert refused(out) == f"{out} holds images to be fused; results of the same name would overwrite them"
+    assert "holds images to be fused" in refused(tmp_path / "links", **{side: tmp_path / "links"})
     # Only in a subfolder something would be overwritten.
     for name in ("ir", "vis"):
         (tmp_path / name / "a.png").unlink()
-    assert "holds pictures to be fused" in refused(tmp_path / side, "--recursive")
+    assert "holds images to be fused" in refused(tmp_path / side, "--recursive")
     assert "with --recursive the results would be inputs" in refused(tmp_path / side / "out", "--recursive")
     assert {path for path in tmp_path.rglob("*.png") if not path.is_symlink()} == {
         path for path in before if path.stem == "b"

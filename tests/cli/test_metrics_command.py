@@ -99,12 +99,12 @@ def test_missing_files_are_listed(metrics, folders):
     (folders / "vis" / "a.tif").unlink()
     done = metrics()
     assert done.code == 1
-    assert f"2: no fused picture in {folders / 'fused'}" in done.err
-    assert f"a: no visible picture in {folders / 'vis'}" in done.err
+    assert f"2: no fused image in {folders / 'fused'}" in done.err
+    assert f"a: no visible image in {folders / 'vis'}" in done.err
     done = metrics("--partial")
     assert done.code == 0
     assert "1 pictures" in done.out
-    assert "left out: 2: no fused picture" in done.err
+    assert "left out: 2: no fused image" in done.err
 
 
 def test_unreadable_and_small_pictures(metrics, folders):

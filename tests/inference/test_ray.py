@@ -53,7 +53,7 @@ def test_stage_fuses_reports_and_resumes(rows, tmp_path):
     assert list(done["state"]) == ["fused", "failed", "there", "fused"]
     assert list(done["shelf"]) == [0, 1, 2, 3]
     assert [bool(reason) for reason in done["reason"]] == [False, True, False, False]
-    assert done["reason"][1] == f"{tmp_path / 'vis' / 'b.png'}: not a picture in a known format"
+    assert done["reason"][1] == f"{tmp_path / 'vis' / 'b.png'}: not an image in a known format"
     for name in "ad":
         np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{name}.png"), average(tmp_path, name))
     assert (tmp_path / "out" / "c.png").read_bytes() == b"somebody's own"
