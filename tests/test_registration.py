@@ -1,4 +1,3 @@
-import json
 import sys
 
 import numpy as np
@@ -7,6 +6,7 @@ import pytest
 from rpfnet_jax.data import find_pairs, read_gray
 from rpfnet_jax.registration import (
     AlignmentError,
+    check_homography,
     checkerboard,
     corner_distance,
     estimate_homography,
@@ -84,23 +84,23 @@ def test_another_resolution_and_a_first_guess(pairs):
     assert corner_distance(found, whole @ offset, window.shape) < 2
 
 
-def test_different_scenes_are_refused(pairs):
+def test_different_scenes_are_rejected(pairs):
     with pytest.raises(AlignmentError, match=r"correlation 0\.\d\d, needed 0\.25.*same scene"):
         estimate_homography(pairs["31"][0], pairs["13"][1])
 
 
-def test_pictures_without_edges_or_too_small_are_refused():
+def test_images_without_edges_or_too_small_are_rejected():
     noise = RNG.random((80, 90), dtype=np.float32)
     with pytest.raises(AlignmentError, match=r"correlation 0\.00"):
         estimate_homography(np.zeros((80, 90), np.float32), noise)
-    # Chance alone brings noise to some correlation, the more the smaller the pictures.
+    # Chance alone brings noise to some correlation, the more the smaller the images.
     with pytest.raises(AlignmentError, match=r"needed 0\.6[23]"):
         estimate_homography(RNG.random((80, 90), dtype=np.float32), noise)
     with pytest.raises(AlignmentError, match=r"64 pixels per side, got ir \(80, 90\) and vis \(80, 63\)"):
         estimate_homography(noise, noise[:, :63])
 
 
-def test_a_picture_is_where_it_is():
+def test_an_image_registers_to_itself_and_to_its_smaller_copy():
     noise = np.repeat(np.repeat(RNG.random((30, 40), dtype=np.float32), 5, axis=0), 5, axis=1)
     found, correlation = estimate_homography(noise, noise)
     assert corner_distance(found, np.eye(3), noise.shape) < 0.01
@@ -113,26 +113,24 @@ def test_a_picture_is_where_it_is():
 
 def test_missing_opencv_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    picture = RNG.random((64, 64), dtype=np.float32)
+    image = RNG.random((64, 64), dtype=np.float32)
     with pytest.raises(ImportError, match=r'pip install "rpfnet-jax\[align\]"'):
-        estimate_homography(picture, picture)
-    # Applying a known homography does not need it.
-    moved, _ = warp_to_visible(picture, np.eye(3), (64, 64))
-    np.testing.assert_array_equal(moved, picture)
+        estimate_homography(image, image)
+    with pytest.raises(ImportError, match=r'pip install "rpfnet-jax\[align\]"'):
+        warp_to_visible(image, np.eye(3), (64, 64))
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_unknown_motion_is_refused():
-    picture = RNG.random((64, 64), dtype=np.float32)
+def test_unknown_motion_is_rejected():
+    image = RNG.random((64, 64), dtype=np.float32)
     with pytest.raises(ValueError, match="affine, homography, got 'rigid'"):
-        estimate_homography(picture, picture, motion="rigid")
+        estimate_homography(image, image, motion="rigid")
     with pytest.raises(AlignmentError, match="initial: the matrix is singular"):
-        estimate_homography(picture, picture, initial=np.zeros((3, 3)) + np.diag([0, 0, 1.0]))
+        estimate_homography(image, image, initial=np.zeros((3, 3)) + np.diag([0, 0, 1.0]))
 
 
-@pytest.mark.parametrize("suffix", ["txt", "csv", "json", "npy", "TXT"])
-def test_homography_round_trip(tmp_path, suffix):
-    path = tmp_path / "new" / f"h.{suffix}"
+def test_homography_round_trip(tmp_path):
+    path = tmp_path / "new" / "h.txt"
     write_homography(path, MATRIX * 3)
     np.testing.assert_allclose(read_homography(path), MATRIX, rtol=1e-15)
     write_homography(path, MATRIX)
@@ -140,13 +138,11 @@ def test_homography_round_trip(tmp_path, suffix):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_homography_files_of_others(tmp_path):
+def test_homography_files_of_other_programs(tmp_path):
     path = tmp_path / "h.txt"
     for text in ("1 0 5 0 1 -3 0 0 1", "1,0,5\n0,1,-3\n0,0,1\n", "# camera 2\n1; 0; 5\n0; 1; -3  # shift\n0; 0; 1"):
         path.write_text(text)
         np.testing.assert_array_equal(read_homography(path), [[1, 0, 5], [0, 1, -3], [0, 0, 1]])
-    np.save(tmp_path / "h.npy", np.eye(3, dtype=np.float32) * 2)
-    np.testing.assert_array_equal(read_homography(tmp_path / "h.npy"), np.eye(3))
 
 
 def test_bad_homography_files_name_file_and_reason(tmp_path):
@@ -157,20 +153,13 @@ def test_bad_homography_files_name_file_and_reason(tmp_path):
         "flat.csv": ("1,2,3,2,4,6,0,0,1", "singular"),
         "nan.txt": ("1 0 0 0 1 0 0 nan 1", "finite"),
         "corner.txt": ("1 0 0 0 1 0 0 1 0", "singular"),
-        "flat.json": (json.dumps(list(range(9))), "shape (9,)"),
-        "broken.json": ("[[1, 2", "cannot be read"),
-        "ragged.json": ("[[1, 2], [3]]", "cannot be read"),
-        "words.json": (json.dumps([["a", "b", "c"]] * 3), "finite numbers"),
-        "object.json": ('{"h": 1}', "shape ()"),
-        "h.yaml": ("1 0 0 0 1 0 0 0 1", "must end in"),
-        "text.npy": ("1 0 0", "cannot be read"),
+        "h.json": ("[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "a text file of 9 numbers"),
     }
     for name, (text, _) in texts.items():
         (tmp_path / name).write_text(text)
-    np.save(tmp_path / "pickle.npy", np.array([[None] * 3] * 3), allow_pickle=True)
-    np.save(tmp_path / "complex.npy", np.eye(3) * 1j)
+    np.save(tmp_path / "h.npy", np.eye(3))
     reasons = {name: reason for name, (_, reason) in texts.items()}
-    reasons |= {"pickle.npy": "cannot be read", "complex.npy": "finite numbers", "absent.txt": "No such file"}
+    reasons |= {"h.npy": "a text file of 9 numbers", "absent.txt": "No such file"}
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     reasons["binary.txt"] = "cannot be read"
     for name, reason in reasons.items():
@@ -181,11 +170,14 @@ def test_bad_homography_files_name_file_and_reason(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_write_homography_refuses(tmp_path):
+def test_complex_numbers_are_rejected():
+    with pytest.raises(AlignmentError, match="initial: a homography must consist of finite numbers"):
+        check_homography(np.eye(3) * 1j, "initial")
+
+
+def test_a_singular_matrix_is_not_written(tmp_path):
     with pytest.raises(AlignmentError, match="singular"):
         write_homography(tmp_path / "h.txt", np.ones((3, 3)))
-    with pytest.raises(AlignmentError, match="must end in"):
-        write_homography(tmp_path / "h.xml", MATRIX)
     assert not list(tmp_path.iterdir())
 
 
@@ -256,7 +248,7 @@ def test_checkerboard():
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_checkerboard_refuses():
+def test_checkerboard_rejects():
     ir = np.zeros((10, 13), np.uint8)
     with pytest.raises(ValueError, match=r"ir \(10, 13\) and vis \(9, 13\)"):
         checkerboard(ir, ir[:9])
