@@ -1,4 +1,4 @@
-"""The embedded scenes."""
+"""Embedded synthetic scenes."""
 
 from rpfnet_jax.scenes.scene import KINDS, Scene, make_scene, write_scenes
 

@@ -1,6 +1,7 @@
-"""The canvas the synthetic scenes are painted on: a pinhole camera and several co-registered layers.
+"""The canvas of the synthetic scenes: a pinhole camera and several co-registered layers.
 
-Colours and temperatures are floats in [0, 1]; distances are metres; z points into the picture.
+Colours (RGB) and temperatures are floats in [0, 1]; distances are in metres, and z points away from the camera. Places
+in the image are (column, row) in pixels.
 """
 
 from dataclasses import dataclass, field
@@ -16,15 +17,15 @@ Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """A camera above flat ground looking along the street.
+    """A camera above flat ground that looks along the street.
 
     Attributes:
-        height: Rows of the picture.
-        width: Columns of the picture.
+        height: Rows of the image.
+        width: Columns of the image.
         horizon: Row of the horizon.
         vanish: Column of the vanishing point.
         focal: Focal length in pixels.
-        camera: Height of the camera above the ground in metres.
+        camera: Height of the camera above the ground.
     """
 
     height: int
@@ -35,42 +36,42 @@ class View:
     camera: float = 2.2
 
     def scale(self, z: float) -> float:
-        """Pixels per metre at distance ``z``."""
+        """Returns the pixels per metre at distance `z`."""
         return self.focal / z
 
     def foot(self, x: float, z: float) -> tuple[float, float]:
-        """Column and row of the ground point ``x`` metres right of the axis at distance ``z``."""
+        """Projects the point on the ground `x` metres right of the axis at distance `z`."""
         return self.vanish + self.focal * x / z, self.horizon + self.focal * self.camera / z
 
 
 @dataclass
 class Light:
-    """A lamp in the picture: where, how far its halo reaches, and the ground row it lights.
+    """A lamp at a place in the image.
 
     Attributes:
         column: Column of the lamp.
         row: Row of the lamp.
         reach: Radius of the halo in pixels.
-        color: RGB.
-        ground: Row of the ground beneath, None when it lights no ground.
+        color: Colour of the light.
+        ground: Row of the lit ground below it.
     """
 
     column: float
     row: float
     reach: float
     color: Color
-    ground: float | None = None
+    ground: float
 
 
 @dataclass(frozen=True)
 class Paint:
-    """What a painted shape writes into each layer; None leaves a layer as it is.
+    """The values that a painted shape writes into the layers; None leaves a layer as it is.
 
     Attributes:
-        color: RGB, or an (h, w, 3) array of the shape of the mask.
-        heat: Temperature, or an (h, w) array of the shape of the mask.
-        z: Distance in metres.
-        glow: Light given off by itself, RGB.
+        color: One colour, or an (h, w, 3) array of the shape of the mask.
+        heat: One temperature, or an (h, w) array of the shape of the mask.
+        z: Distance.
+        glow: Colour of the light that the shape itself emits.
         target: Whether the shape belongs to a warm target.
     """
 
@@ -87,12 +88,12 @@ class Canvas:
 
     Attributes:
         view: The camera.
-        vis: Surface colour, (h, w, 3).
-        glow: Light given off, (h, w, 3).
-        ir: Temperature, (h, w).
-        depth: Distance in metres, (h, w).
-        targets: Pixels of warm targets, (h, w).
-        lights: Lamps, applied when the scene is lit.
+        vis: Surface colour.
+        glow: Emitted light.
+        ir: Temperature.
+        depth: Distance.
+        targets: Pixels of warm targets.
+        lights: Lamps, which light the scene once it is complete.
     """
 
     view: View
@@ -104,7 +105,7 @@ class Canvas:
     lights: list[Light] = field(default_factory=list)
 
     def polygon(self, points: Points, paint: Paint, opacity: float = 1.0) -> None:
-        """Fills an anti-aliased polygon given as (column, row) points."""
+        """Fills an anti-aliased polygon."""
         self.polygons([points], paint, opacity)
 
     def polygons(self, outlines: list[Points], paint: Paint, opacity: float = 1.0) -> None:
@@ -124,18 +125,14 @@ class Canvas:
     def ellipse(
         self, center: tuple[float, float], radii: tuple[float, float], paint: Paint, opacity: float = 1.0
     ) -> None:
-        """Fills an ellipse with the given (column, row) centre and radii."""
+        """Fills an ellipse; the radii are along columns and rows."""
         angles = np.arange(20) * (2 * np.pi / 20)
         columns = center[0] + radii[0] * np.cos(angles)
         rows = center[1] + radii[1] * np.sin(angles)
         self.polygon(list(zip(columns.tolist(), rows.tolist(), strict=True)), paint, opacity)
 
-    def box(self, left: float, top: float, right: float, bottom: float, paint: Paint) -> None:
-        """Fills an axis-parallel rectangle."""
-        self.polygon(rectangle(left, top, right, bottom), paint)
-
     def blend(self, alpha: np.ndarray, corner: tuple[int, int], paint: Paint) -> None:
-        """Paints through an opacity mask whose top left pixel lies at ``corner`` (row, column), clipped."""
+        """Paints through an opacity mask, with its top left pixel at row and column `corner`, clipped to the canvas."""
         top, left = corner
         rows = slice(max(top, 0), min(top + alpha.shape[0], self.view.height))
         columns = slice(max(left, 0), min(left + alpha.shape[1], self.view.width))
@@ -152,14 +149,14 @@ class Canvas:
         _mix(self.ir[where], alpha, heat)
         solid = alpha > 0.5
         if paint.color is not None:
-            # Something painted over a lamp hides it.
+            # A shape painted over a lamp hides it.
             _mix(self.glow[where], alpha[..., None], paint.glow or (0.0, 0.0, 0.0))
         if paint.z is not None:
             self.depth[where][solid] = paint.z
             self.targets[where][solid] = paint.target
 
     def background(self, left: float, top: float, right: float, bottom: float) -> np.ndarray:
-        """Mean surface colour of a box of the picture, for whatever shall blend in with it."""
+        """Computes the mean surface colour of a box, for shapes that shall be hard to see before it."""
         rows = slice(int(np.clip(top, 0, self.view.height - 1)), int(np.clip(bottom, 1, self.view.height)))
         columns = slice(int(np.clip(left, 0, self.view.width - 1)), int(np.clip(right, 1, self.view.width)))
         region = self.vis[rows, columns]
@@ -167,19 +164,19 @@ class Canvas:
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> Points:
-    """Outline of an axis-parallel rectangle."""
+    """Returns the outline of an axis-parallel rectangle."""
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> Float32[np.ndarray, "h w"]:
-    """Noise of one scale: random values every ``cell`` pixels, bicubic between, about in [-1, 1]."""
+    """Draws noise of one scale, about in [-1, 1]: random values every `cell` pixels, bicubic between them."""
     rows, columns = max(2, round(shape[0] / cell) + 1), max(2, round(shape[1] / cell) + 1)
     values = (rng.random((rows, columns)) * 2 - 1).astype(np.float32)
     return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
 def cloud_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> Float32[np.ndarray, "h w"]:
-    """Noise of four octaves from ``cell`` pixels downwards, roughly in [-1, 1]."""
+    """Draws noise of four octaves from `cell` pixels downwards, roughly in [-1, 1]."""
     total = sum(0.5**i * smooth_noise(rng, shape, max(cell / 2**i, 1.0)) for i in range(4))
     return np.asarray(total / 1.4, dtype=np.float32)
 

@@ -1,16 +1,19 @@
-"""The backdrop of a synthetic scene: sky, ground with road and markings, rows of houses or a belt of trees.
+"""Painting a synthetic scene: first the backdrop, then what stands in it.
 
-Every pixel is traced analytically: the ground is a plane, the houses are two walls along the street, so
-windows, bricks and markings come out in perspective without any drawing.
+The backdrop is sky, ground with road and markings, and rows of houses or a belt of trees. Each of its pixels is traced
+analytically: the ground is a plane and the houses are two walls along the street, so that windows, bricks and markings
+have the right perspective. Everything that stands in front of it is painted in polygons, `z` metres away and `x` metres
+right of the camera's axis. Every random choice is drawn from the generator `rng`; the order of the draws decides the
+scene.
 """
 
 import numpy as np
 
 from rpfnet_jax.scenes.canvas import Canvas, Color, Light, Paint, Points, View, cloud_noise, rectangle, smooth_noise
 
-_WALL_END = 80.0  # Metres; behind the last house stands a skyline.
+_WALL_END = 80.0  # Metres to the last house, behind which there is a skyline.
 _STOREY = 3.2
-SKY_DEPTH = 400.0  # Metres, stands for infinity.
+SKY_DEPTH = 400.0  # A distance in metres that represents infinity.
 _WALLS = np.array(
     [[0.62, 0.47, 0.38], [0.70, 0.66, 0.57], [0.50, 0.51, 0.53], [0.76, 0.71, 0.63], [0.55, 0.36, 0.29]],
     dtype=np.float32,
@@ -20,17 +23,14 @@ _COLOR, _GLOW, _HEAT, _DEPTH = slice(0, 3), slice(3, 6), 6, 7  # Channels of the
 
 
 def paint_backdrop(view: View, rng: np.random.Generator, urban: bool) -> Canvas:
-    """Renders the backdrop in daylight colours.
+    """Renders the backdrop in daylight colours on a new canvas.
 
     Args:
         view: The camera.
-        rng: Source of every random choice.
-        urban: Rows of houses along a street; otherwise meadows with a belt of trees.
-
-    Returns:
-        A fresh canvas.
+        rng: The random generator.
+        urban: Whether there are houses along a street, instead of meadows with a belt of trees.
     """
-    # Twice the resolution, averaged down: markings run towards the vanishing point and would alias.
+    # Rendered at twice the resolution and averaged, because markings run towards the vanishing point and would alias.
     fine = View(2 * view.height, 2 * view.width, 2 * view.horizon, 2 * view.vanish, 2 * view.focal, view.camera)
     rows = (np.arange(fine.height, dtype=np.float32) + 0.5 - np.float32(fine.horizon))[:, None]
     columns = (np.arange(fine.width, dtype=np.float32) + 0.5 - np.float32(fine.vanish))[None, :]
@@ -45,24 +45,18 @@ def paint_backdrop(view: View, rng: np.random.Generator, urban: bool) -> Canvas:
             _houses(layers, rows, np.float32(side) * columns, fine, rng, (offset + rng.uniform(0, 1.5), side))
     upper, lower = layers[0::2], layers[1::2]
     small = 0.25 * (upper[:, 0::2] + upper[:, 1::2] + lower[:, 0::2] + lower[:, 1::2])
-    return Canvas(
-        view=view,
-        vis=np.ascontiguousarray(small[..., _COLOR]),
-        glow=np.ascontiguousarray(small[..., _GLOW]),
-        ir=np.ascontiguousarray(small[..., _HEAT]),
-        depth=np.ascontiguousarray(small[..., _DEPTH]),
-        targets=np.zeros((view.height, view.width), dtype=bool),
-    )
+    vis, glow, ir, depth = (np.ascontiguousarray(small[..., layer]) for layer in (_COLOR, _GLOW, _HEAT, _DEPTH))
+    return Canvas(view, vis, glow, ir, depth, targets=np.zeros((view.height, view.width), dtype=bool))
 
 
 def _sky(layers: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> None:
     shape = layers.shape[:2]
-    elevation = rows / rows.min()  # 1 at the top of the picture, 0 at the horizon
+    elevation = rows / rows.min()  # 1 at the top of the image, 0 at the horizon.
     clouds = np.clip(cloud_noise(rng, shape, shape[1] / 3) * 1.3 - 0.1, 0, 1)[..., None]
     zenith, haze = np.array([0.36, 0.53, 0.78], np.float32), np.array([0.80, 0.85, 0.90], np.float32)
     blue = haze + (zenith - haze) * np.sqrt(elevation)[..., None]
     layers[..., _COLOR] = blue + clouds * (0.93 - blue)
-    # A clear sky is the coldest thing an infrared camera sees; clouds and haze are nearer to air temperature.
+    # A clear sky is colder than anything else in the infrared; clouds and haze are nearer to air temperature.
     layers[..., _HEAT] = 0.14 - 0.09 * elevation + 0.05 * clouds[..., 0]
     layers[..., _DEPTH] = SKY_DEPTH
 
@@ -96,18 +90,13 @@ def _skyline(layers: np.ndarray, rows: np.ndarray, fine: View, rng: np.random.Ge
 
 
 def _ground(
-    layers: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    fine: View,
-    rng: np.random.Generator,
-    urban: bool,
+    layers: np.ndarray, rows: np.ndarray, columns: np.ndarray, fine: View, rng: np.random.Generator, urban: bool
 ) -> None:
     shape = layers.shape[:2]
     z = np.float32(fine.focal * fine.camera) / rows
     x = columns * z / np.float32(fine.focal)
     near = np.clip(22 / z, 0, 1)
-    # Stretched sideways, because the ground is seen at a grazing angle.
+    # The grain is stretched sideways, because the ground is seen at a grazing angle.
     grain = np.repeat(smooth_noise(rng, (shape[0], shape[1] // 4 + 1), 2.2), 4, axis=1)[:, : shape[1]]
     speckle = rng.standard_normal(shape, dtype=np.float32)
     patches = cloud_noise(rng, shape, fine.width / 5)
@@ -147,10 +136,10 @@ def _houses(
     rng: np.random.Generator,
     wall: tuple[float, int],
 ) -> None:
-    """Paints one row of houses; ``outward`` holds the columns, counted from the vanishing point."""
+    """Paints one row of houses; `outward` holds the columns, counted from the vanishing point."""
     offset, side = wall
     edges = rng.uniform(1, 4) + np.cumsum(rng.uniform(7, 14, size=14))
-    # Walls have no gables: a tall house behind low ones would stand there like a blade.
+    # Houses further away are not taller, because the walls have no gables to show above lower ones.
     floors = np.clip(rng.integers(3, 6) + np.cumsum(rng.integers(-1, 2, size=15)), 2, 6)
     floors[2:] = np.minimum.accumulate(floors[2:])
     tones = _WALLS[rng.integers(0, len(_WALLS), size=15)] * rng.uniform(0.85, 1.12, size=(15, 1)).astype(np.float32)
@@ -197,7 +186,7 @@ def _houses(
     picked, at = (picked, some[at])
     layers[picked, at, _COLOR] = color
     layers[picked, at, _GLOW] = lit[:, None] * _LIT * (0.45 + 0.5 * chance[:, None])
-    # Thermally a house is a smooth wall: no bricks, no frames, faint windows, warmer towards the eaves.
+    # In the infrared a house is a smooth wall: no bricks, no frames, faint windows, warmer towards the eaves.
     room = (chance - 0.5) * ~glass * 0.03
     heat = warm[house] + 0.006 * up + room - 0.07 * glass + 0.05 * lit - 0.06 * roof + 0.03 * shop
     layers[picked, at, _HEAT] = heat
@@ -205,7 +194,7 @@ def _houses(
 
 
 def _hash(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One uniform number in [0, 1) per lattice cell (a, b), looked up in a small random table."""
+    """Draws one uniform number in [0, 1) per lattice cell (a, b), from a small random table."""
     table = rng.random((64, 64), dtype=np.float32)
     return table[np.asarray(a) % 64, np.asarray(b) % 64]
 
@@ -216,7 +205,7 @@ WORDS = (
 )
 # fmt: on
 
-# Five rows of three dots each; one octal digit is one row.
+# A letter has five rows of three dots; one octal digit is one row.
 _LETTERS = "ABCEFHIKLMNOPRSTUWXZ0123456789"
 _DOTS = (
     "25755 65656 34443 74647 74644 55755 72227 55655 44447 57755 65555 75557 65644 65655 34216 72222 "
@@ -226,7 +215,7 @@ _GLYPHS = dict(zip(_LETTERS, _DOTS.split(), strict=True))
 
 
 def person(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
-    """A walking person: a hot head and hands, cooler clothes; in colours close to what is behind."""
+    """Paints a walking person: a hot head and hands and cooler clothes, in colours close to the background's."""
     column, foot = canvas.view.foot(x, z)
     tall = canvas.view.scale(z) * rng.uniform(1.6, 1.85)
     behind = canvas.background(column - 0.18 * tall, foot - tall, column + 0.18 * tall, foot)
@@ -245,43 +234,20 @@ def person(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None
         knee, hip = 0.65 * step, 0.035 * sign
         shin = [(step - 0.025, 0.04), (step + 0.025, 0.04), (knee + 0.038, 0.27), (knee - 0.038, 0.27)]
         thigh = [(knee - 0.038, 0.25), (knee + 0.038, 0.25), (hip + 0.055, 0.50), (hip - 0.055, 0.50)]
-        limb(
-            [(step - 0.03, 0.0), (step + 0.065, 0.0), (step + 0.03, 0.055), (step - 0.03, 0.055)],
-            coat * 0.6,
-            0.55,
-        )
+        foot_outline = [(step - 0.03, 0.0), (step + 0.065, 0.0), (step + 0.03, 0.055), (step - 0.03, 0.055)]
+        limb(foot_outline, coat * 0.6, 0.55)
         limb(shin, trousers, 0.70)
         limb(thigh, trousers, 0.76)
         wrist = sign * 0.15 + 0.25 * stride * sign
         elbow = sign * 0.165
-        arm = [
-            (sign * 0.085, 0.82),
-            (sign * 0.13, 0.80),
-            (elbow + sign * 0.025, 0.64),
-            (elbow - sign * 0.02, 0.63),
-        ]
+        arm = [(sign * 0.085, 0.82), (sign * 0.13, 0.80), (elbow + sign * 0.025, 0.64), (elbow - sign * 0.02, 0.63)]
         limb(arm, coat * 0.93, 0.78)
-        limb(
-            [(elbow - 0.024, 0.65), (elbow + 0.024, 0.65), (wrist + 0.018, 0.47), (wrist - 0.018, 0.47)],
-            coat,
-            0.80,
-        )
+        forearm = [(elbow - 0.024, 0.65), (elbow + 0.024, 0.65), (wrist + 0.018, 0.47), (wrist - 0.018, 0.47)]
+        limb(forearm, coat, 0.80)
         hand = (column + wrist * tall, foot - 0.455 * tall)
         canvas.ellipse(hand, (0.022 * tall, 0.03 * tall), Paint(color=skin, heat=0.93 + heat, z=z, target=True))
-    limb(
-        [
-            (-0.085, 0.46),
-            (0.085, 0.46),
-            (0.08, 0.62),
-            (0.12, 0.80),
-            (0.05, 0.84),
-            (-0.05, 0.84),
-            (-0.12, 0.80),
-            (-0.08, 0.62),
-        ],
-        coat,
-        0.80,
-    )
+    flank = [(0.085, 0.46), (0.08, 0.62), (0.12, 0.80), (0.05, 0.84)]
+    limb([(-0.085, 0.46), *flank, *[(-px, py) for px, py in reversed(flank[1:])]], coat, 0.80)
     limb([(-0.045, 0.60), (0.045, 0.60), (0.07, 0.80), (-0.07, 0.80)], coat, 0.88)
     limb([(-0.03, 0.82), (0.03, 0.82), (0.03, 0.88), (-0.03, 0.88)], skin, 0.96)
     head = (column + swing * 0.2 * tall, foot - 0.925 * tall)
@@ -291,35 +257,35 @@ def person(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None
 
 
 def car(canvas: Canvas, x: float, z: float, rng: np.random.Generator, lamps: bool) -> None:
-    """A car seen from the front: hot grille and bonnet, warm wheels, a glow of warmth on the road beneath."""
+    """Paints a car seen from the front: hot grille and bonnet, warm wheels, warmth on the road beneath."""
     column, foot = canvas.view.foot(x, z)
     m = canvas.view.scale(z)
     road = canvas.background(column - m, foot - 0.9 * m, column + m, foot)
     body = road * rng.uniform(0.62, 0.85) + 0.08 * (rng.random(3) - 0.5)
     warm = rng.uniform(-0.04, 0.04)
 
-    def part(points: Points, color: np.ndarray, heat: float, target: bool = True) -> None:
+    def part(points: Points, color: np.ndarray, heat: float) -> None:
         placed = [(column + px * m, foot - py * m) for px, py in points]
-        canvas.polygon(placed, Paint(color=color, heat=heat + warm, z=z, target=target))
+        canvas.polygon(placed, Paint(color=color, heat=heat + warm, z=z, target=True))
 
-    def mirrored(points: Points, color: np.ndarray, heat: float) -> None:
+    def twice(points: Points, color: np.ndarray, heat: float) -> None:
         part(points, color, heat)
         part([(-px, py) for px, py in points], color, heat)
 
+    def symmetric(half: Points, color: np.ndarray, heat: float) -> None:
+        part([*half, *[(-px, py) for px, py in reversed(half)]], color, heat)
+
     canvas.ellipse((column, foot + 0.02 * m), (1.15 * m, 0.22 * m), Paint(color=road * 0.25, heat=0.56), 0.75)
-    mirrored([(0.58, 0.0), (0.84, 0.0), (0.84, 0.5), (0.58, 0.5)], road * 0.25, 0.80)
-    hull = [(0.86, 0.22), (0.9, 0.55), (0.84, 0.92), (0.62, 1.0)]
-    part([*hull, *[(-px, py) for px, py in reversed(hull)]], body, 0.50)
-    cabin = [(0.72, 0.98), (0.55, 1.42), (0.35, 1.5)]
-    part([*cabin, *[(-px, py) for px, py in reversed(cabin)]], body * 0.95, 0.46)
-    glass = [(0.62, 1.0), (0.49, 1.38)]
-    part([*glass, *[(-px, py) for px, py in reversed(glass)]], np.array([0.17, 0.20, 0.23]), 0.33)
+    twice([(0.58, 0.0), (0.84, 0.0), (0.84, 0.5), (0.58, 0.5)], road * 0.25, 0.80)
+    symmetric([(0.86, 0.22), (0.9, 0.55), (0.84, 0.92), (0.62, 1.0)], body, 0.50)
+    symmetric([(0.72, 0.98), (0.55, 1.42), (0.35, 1.5)], body * 0.95, 0.46)
+    symmetric([(0.62, 1.0), (0.49, 1.38)], np.array([0.17, 0.20, 0.23]), 0.33)
     part([(-0.66, 0.78), (0.66, 0.78), (0.56, 0.97), (-0.56, 0.97)], body * 1.1, 0.72)
-    # Grille, the engine behind it.
+    # The grille is hot, because the engine is behind it.
     part([(-0.5, 0.48), (0.5, 0.48), (0.52, 0.72), (-0.52, 0.72)], body * 0.45, 0.93)
     part([(-0.28, 0.28), (0.28, 0.28), (0.28, 0.42), (-0.28, 0.42)], np.array([0.75, 0.75, 0.7]), 0.52)
-    mirrored([(0.56, 0.60), (0.82, 0.64), (0.80, 0.76), (0.56, 0.74)], np.array([0.8, 0.8, 0.78]), 0.62)
-    mirrored([(0.88, 0.98), (1.0, 0.98), (1.0, 1.12), (0.88, 1.12)], body * 0.8, 0.42)
+    twice([(0.56, 0.60), (0.82, 0.64), (0.80, 0.76), (0.56, 0.74)], np.array([0.8, 0.8, 0.78]), 0.62)
+    twice([(0.88, 0.98), (1.0, 0.98), (1.0, 1.12), (0.88, 1.12)], body * 0.8, 0.42)
     if lamps:
         for sign in (-1, 1):
             place = (column + sign * 0.69 * m, foot - 0.68 * m)
@@ -328,7 +294,7 @@ def car(canvas: Canvas, x: float, z: float, rng: np.random.Generator, lamps: boo
 
 
 def tree(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
-    """A tree: a crown full of texture in the visible picture and nearly plain in the infrared."""
+    """Paints a tree: its crown is full of texture in the visible image and nearly plain in the infrared."""
     column, foot = canvas.view.foot(x, z)
     m = canvas.view.scale(z)
     high, spread = rng.uniform(4.5, 8.0) * m, rng.uniform(1.4, 2.4) * m
@@ -350,12 +316,12 @@ def tree(canvas: Canvas, x: float, z: float, rng: np.random.Generator) -> None:
 
 
 def lamp_post(canvas: Canvas, x: float, z: float, lit: bool) -> None:
-    """A street lamp whose arm reaches over the road."""
+    """Paints a street lamp whose arm reaches over the road."""
     column, foot = canvas.view.foot(x, z)
     m = canvas.view.scale(z)
     inward = -np.sign(x) * 1.3 * m
     steel = Paint(color=(0.33, 0.35, 0.36), heat=0.27, z=z)
-    canvas.box(column - 0.07 * m, foot - 5.2 * m, column + 0.07 * m, foot, steel)
+    canvas.polygon(rectangle(column - 0.07 * m, foot - 5.2 * m, column + 0.07 * m, foot), steel)
     arm = [(column, foot - 5.25 * m), (column, foot - 5.1 * m), (column + inward, foot - 5.3 * m)]
     canvas.polygon([*arm, (column + inward, foot - 5.45 * m)], steel)
     head = (column + inward, foot - 5.36 * m)
@@ -368,7 +334,7 @@ def lamp_post(canvas: Canvas, x: float, z: float, lit: bool) -> None:
 
 
 def sign(canvas: Canvas, x: float, z: float, rng: np.random.Generator, lit: bool) -> None:
-    """A board with lettering on two posts: sharp to the eye, of one temperature in the infrared."""
+    """Paints a board with lettering on two posts: sharp to the eye, of one temperature in the infrared."""
     column, foot = canvas.view.foot(x, z)
     m = canvas.view.scale(z)
     lines = [WORDS[i] for i in rng.choice(len(WORDS), size=2, replace=False)]
@@ -383,12 +349,12 @@ def sign(canvas: Canvas, x: float, z: float, rng: np.random.Generator, lit: bool
     half, top, bottom = 0.95 * m, foot - 3.0 * m, foot - 1.7 * m
     for post in (-0.6, 0.6):
         steel = Paint(color=(0.40, 0.41, 0.42), heat=0.28, z=z)
-        canvas.box(column + (post - 0.05) * m, bottom, column + (post + 0.05) * m, foot, steel)
+        canvas.polygon(rectangle(column + (post - 0.05) * m, bottom, column + (post + 0.05) * m, foot), steel)
     glow = _dimmed(ground, 0.55) if lit else None
-    canvas.box(column - half, top, column + half, bottom, Paint(color=ink, heat=heat, z=z, glow=glow))
     rim = 0.05 * m
-    board = Paint(color=ground, heat=heat, z=z, glow=glow)
-    canvas.box(column - half + rim, top + rim, column + half - rim, bottom - rim, board)
+    for color, inset in ((ink, 0.0), (ground, rim)):
+        board = rectangle(column - half + inset, top + inset, column + half - inset, bottom - inset)
+        canvas.polygon(board, Paint(color=color, heat=heat, z=z, glow=glow))
     bright = _dimmed(ink, 0.75) if lit else None
     for i, line in enumerate(lines):
         _write(canvas, line, (column, top + (0.20 + 0.52 * i) * m, 1.66 * m), Paint(color=ink, glow=bright))
@@ -399,7 +365,7 @@ def _dimmed(color: Color, factor: float) -> Color:
 
 
 def _write(canvas: Canvas, text: str, place: tuple[float, float, float], paint: Paint) -> None:
-    """Writes text; ``place`` holds the column of its middle, the row of its top and its width."""
+    """Writes text; `place` holds the column of its middle, the row of its top and its width."""
     middle, top, room = place
     dot = min(room / (4 * len(text) - 1), 0.21 * room / 5)
     left = middle - dot * (4 * len(text) - 1) / 2
