@@ -182,7 +182,7 @@ def test_unusable_arguments(refused, frames, tmp_path):
     assert refused(ir, vis, "--weights=none.pth") == "no weights at none.pth"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert refused(empty, vis) == f"{empty}: holds no pictures"
+    assert refused(empty, vis) == f"{empty}: holds no images"
     (tmp_path / "taken").write_text("mine")
     assert "taken" in refused(ir, vis, out="taken/out.mp4")
 
