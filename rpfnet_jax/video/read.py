@@ -1,4 +1,4 @@
-"""Where the frames of a clip come from: a video file, by way of PyAV, or a folder of numbered pictures."""
+"""Reading clips: a video file, by way of PyAV, or a folder of numbered images; and pairing two of them."""
 
 import re
 from collections.abc import Iterator
@@ -17,24 +17,122 @@ from rpfnet_jax.files import FileError, one_line
 Frame = UInt8[np.ndarray, "h w 3"]
 
 _NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)", re.DOTALL)
+# Containers round frame rates in the fifth digit; 29.97 and 30 differ in the third.
+_SAME_RATE = 1e-4
 
 
 class ClipError(FileError):
     """A clip that cannot be read or written, or two that do not belong together."""
 
 
-def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:
-    """A frame rate as a fraction.
+@dataclass(frozen=True)
+class Clip:
+    """A clip on disk; iterating over it reads the frames, each time from the start.
+
+    Frames are RGB; grey is repeated in the three channels, more than 8 bits are reduced to 8, and the rotation that
+    phones note in a file is applied. Iterating raises `ClipError` where the clip is damaged, ends more than one frame
+    too early or changes its size.
+
+    Attributes:
+        path: The file or folder.
+        shape: (h, w) of the frames.
+        fps: Frames per second; None for a folder whose rate was not given.
+        count: Number of frames: exact for a folder, from the header for a file; None where the header lacks it
+            (Matroska).
+        images: The files of a folder in order; empty for a video file.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    fps: Fraction | None
+    count: int | None
+    images: tuple[Path, ...] = ()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, frame in enumerate(_frames(self.path, self.images)):
+            if frame.shape[:2] != self.shape:
+                raise ClipError(self.path, f"frame {index} is {_size(frame.shape)}, the first {_size(self.shape)}")
+            yield frame
+
+
+def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None) -> Clip:
+    """Reads a clip's header and decodes its first frame.
 
     Args:
-        path: The clip, for the message.
-        fps: Frames per second.
-
-    Returns:
-        The nearest fraction with a denominator up to 1001 (30000/1001 is NTSC's rate).
+        path: A video file, or a folder of images with one number each, such as `0111_0001.png`. The last number in a
+            name counts; everything else must be the same in all names. Hidden files and files that are not images are
+            ignored.
+        fps: Frames per second of a folder; replaces the rate of a video file.
 
     Raises:
-        ClipError: If `fps` is not a positive finite number.
+        ClipError: If the clip is missing, empty or unreadable; if a folder holds different names, a number twice or
+            not all numbers (constant steps are fine); if `fps` is not positive.
+        ImportError: If `path` is a file and PyAV is missing.
+    """
+    path = Path(path)
+    rate = None if fps is None else frame_rate(path, fps)
+    images: tuple[Path, ...] = ()
+    if path.is_dir():
+        images = _numbered_images(path)
+        count: int | None = len(images)
+    elif path.is_file():
+        own_rate, count = _read_header(path)
+        rate = rate or own_rate
+    else:
+        raise ClipError(path, "no such file or folder")
+    first = next(_frames(path, images), None)
+    if first is None:
+        raise ClipError(path, "holds no frame; it may be cut short")
+    return Clip(path, (first.shape[0], first.shape[1]), rate, count, images)
+
+
+def paired_frames(ir: Clip, vis: Clip, *, same_size: bool = True) -> Iterator[tuple[Frame, Frame]]:
+    """Reads an infrared and a visible clip in step, frame by frame.
+
+    Sizes, rates and counts are compared at once, before the first frame is read.
+
+    Args:
+        ir: The infrared clip.
+        vis: The visible clip.
+        same_size: Whether frames must have one size; False for clips that are still to be registered.
+
+    Returns:
+        Iterator over (infrared frame, visible frame).
+
+    Raises:
+        ClipError: If sizes, frame rates (where both are known) or numbers of frames differ; the message gives both
+            numbers. The last is also raised while iterating, where one clip ends before the other. See also `Clip`.
+    """
+    if same_size and ir.shape != vis.shape:
+        raise ClipError(ir.path, f"frames are {_size(ir.shape)}, those of {vis.path} {_size(vis.shape)}")
+    if ir.fps and vis.fps and abs(ir.fps / vis.fps - 1) > _SAME_RATE:
+        raise ClipError(ir.path, f"{float(ir.fps):.6g} frames per second, {vis.path} has {float(vis.fps):.6g}")
+    # The count of a file is rounded; whether the clips end together is only known at their ends.
+    if ir.count is not None and vis.count is not None and abs(ir.count - vis.count) > 1:
+        raise ClipError(ir.path, f"{ir.count} frames, {vis.path} has {vis.count}")
+    return _in_step(ir, vis)
+
+
+def _in_step(ir: Clip, vis: Clip) -> Iterator[tuple[Frame, Frame]]:
+    ir_frames, vis_frames = iter(ir), iter(vis)
+    read = 0
+    while True:
+        pair = next(ir_frames, None), next(vis_frames, None)
+        if pair[0] is None and pair[1] is None:
+            return
+        if pair[0] is None or pair[1] is None:
+            ended, longer = (ir, vis) if pair[0] is None else (vis, ir)
+            promised = "" if longer.count is None else f" (its header promises {longer.count})"
+            raise ClipError(ended.path, f"ends after {read} frames, {longer.path} goes on{promised}")
+        yield pair[0], pair[1]
+        read += 1
+
+
+def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:
+    """Returns the nearest fraction with a denominator up to 1001 (30000/1001 is NTSC's rate).
+
+    Raises:
+        ClipError: If `fps` is not a positive finite number; the message names the clip's `path`.
     """
     rate = Fraction(fps).limit_denominator(1001) if np.isfinite(float(fps)) else Fraction(0)
     if rate <= 0:
@@ -43,14 +141,7 @@ def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:
 
 
 def pyav() -> ModuleType:
-    """PyAV, which is optional.
-
-    Returns:
-        The module ``av``.
-
-    Raises:
-        ImportError: Telling how to install it.
-    """
+    """Imports PyAV, which is optional; raises ImportError with the command that installs it."""
     try:
         import av
     except ImportError as error:
@@ -58,19 +149,12 @@ def pyav() -> ModuleType:
     return av
 
 
-def numbered_pictures(folder: Path) -> tuple[Path, ...]:
-    """Finds the frames of a folder; no file is opened.
+def _frames(path: Path, images: tuple[Path, ...]) -> Iterator[Frame]:
+    return _image_frames(images) if images else _video_frames(path)
 
-    Args:
-        folder: Holds pictures whose names differ in one number only; other files are ignored.
 
-    Returns:
-        The pictures by rising number; at least one.
-
-    Raises:
-        ClipError: If there are none, a name has no number, names differ otherwise, a number occurs twice or the
-            steps between the numbers are not all the same.
-    """
+def _numbered_images(folder: Path) -> tuple[Path, ...]:
+    """Finds the images of a folder by rising number, at least one; opens no file."""
     found: dict[int, Path] = {}
     names = set()
     try:
@@ -91,7 +175,7 @@ def numbered_pictures(folder: Path) -> tuple[Path, ...]:
             raise ClipError(folder, f"frame {int(match[2])} twice: {found[int(match[2])].name} and {file.name}")
         found[int(match[2])] = file
     if not found:
-        raise ClipError(folder, "holds no pictures")
+        raise ClipError(folder, "holds no images")
     numbers = sorted(found)
     steps = np.diff(numbers)
     if len(steps) and steps.max() > steps.min():
@@ -100,19 +184,8 @@ def numbered_pictures(folder: Path) -> tuple[Path, ...]:
     return tuple(found[number] for number in numbers)
 
 
-def picture_frames(pictures: tuple[Path, ...]) -> Iterator[Frame]:
-    """Decodes pictures one at a time.
-
-    Args:
-        pictures: Files in order.
-
-    Yields:
-        uint8 of shape (h, w, 3), RGB.
-
-    Raises:
-        ClipError: Naming the picture that cannot be read.
-    """
-    for path in pictures:
+def _image_frames(images: tuple[Path, ...]) -> Iterator[Frame]:
+    for path in images:
         try:
             image = read_image(path)
         except ImageError as error:
@@ -120,19 +193,8 @@ def picture_frames(pictures: tuple[Path, ...]) -> Iterator[Frame]:
         yield image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
 
-def read_header(path: Path) -> tuple[Fraction | None, int | None]:
-    """Reads what a video file tells about itself.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Frames per second, and the number of frames (duration times mean rate, rounded); None for what it doesn't
-        tell.
-
-    Raises:
-        ClipError: If it is no video file.
-    """
+def _read_header(path: Path) -> tuple[Fraction | None, int | None]:
+    """Reads frames per second, and their number as duration times mean rate; None where the header lacks it."""
     av = pyav()
     try:
         with av.open(str(path)) as container:
@@ -140,7 +202,7 @@ def read_header(path: Path) -> tuple[Fraction | None, int | None]:
                 raise ClipError(path, "holds no video")
             stream = container.streams.video[0]
             rate, duration = stream.average_rate, stream.duration
-            # Matroska notes the nominal rate, of which clips with an uneven pace miss frames.
+            # Matroska stores the nominal rate, which is not that of clips with an uneven pace.
             if rate is None or duration is None or "matroska" in container.format.name:
                 return rate, None
             return rate, round(duration * stream.time_base * rate)
@@ -148,27 +210,11 @@ def read_header(path: Path) -> tuple[Fraction | None, int | None]:
         raise ClipError(path, f"cannot be read as a video: {one_line(error)}") from error
 
 
-def _promised_end(container, stream) -> Fraction | None:
-    """Seconds from the first frame to the end of the last one, as the header tells."""
-    if stream.duration is not None:
-        return stream.duration * stream.time_base
-    # Matroska tells the length of the longest stream only.
-    if container.duration is not None and len(container.streams) == 1:
-        return Fraction(container.duration, 1_000_000)
-    return None
-
-
-def video_frames(path: Path) -> Iterator[Frame]:
-    """Decodes the first video stream of a file one frame at a time.
-
-    Args:
-        path: The file, which :func:`read_header` has accepted.
-
-    Yields:
-        uint8 of shape (h, w, 3), RGB, upright.
+def _video_frames(path: Path) -> Iterator[Frame]:
+    """Decodes the first video stream one frame at a time.
 
     Raises:
-        ClipError: If data are damaged, or the last frame is more than one frame short of the promised end.
+        ClipError: If data are damaged, or the last frame is more than one frame short of the end in the header.
     """
     av = pyav()
     read, first, last = 0, None, None
@@ -176,128 +222,27 @@ def video_frames(path: Path) -> Iterator[Frame]:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             for frame in container.decode(stream):
-                picture = frame.to_ndarray(format="rgb24")
+                pixels = frame.to_ndarray(format="rgb24")
                 last = frame.time
                 first = last if first is None else first
-                yield np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+                yield np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
                 read += 1
             rate, end = stream.average_rate, _promised_end(container, stream)
     except av.FFmpegError as error:
         raise ClipError(path, f"damaged or cut short after {read} frames: {one_line(error)}") from error
-    # Complete clips have one frame left here, the last one; time stamps are rounded.
+    # A complete clip has one frame left here, the last one; time stamps are rounded.
     if rate and end and last is not None and (end - (last - first)) * rate > 2.5:
         raise ClipError(path, f"cut short: ends after {read} of about {round(end * rate)} frames")
 
 
-# Containers round frame rates in the fifth digit; 29.97 and 30 differ in the third.
-_SAME_RATE = 1e-4
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip on disk; iterating over it reads the frames, each time from the start.
-
-    Frames are uint8 of shape (h, w, 3), RGB; grey is repeated in the three channels, more than 8 bits are
-    reduced to 8 and the rotation that phones note in a file is applied. Iterating raises `ClipError` where the
-    clip is damaged, ends more than one frame too early or changes its size.
-
-    Attributes:
-        path: The file or folder.
-        shape: (h, w) of the frames.
-        fps: Frames per second; None for a folder whose rate was not given.
-        count: Number of frames: of a folder exact, of a file what its header promises, None if it doesn't
-            (Matroska).
-        pictures: The files of a folder in order; empty for a video file.
-    """
-
-    path: Path
-    shape: tuple[int, int]
-    fps: Fraction | None
-    count: int | None
-    pictures: tuple[Path, ...] = ()
-
-    def __iter__(self) -> Iterator[Frame]:
-        frames = picture_frames(self.pictures) if self.pictures else video_frames(self.path)
-        for index, frame in enumerate(frames):
-            if frame.shape[:2] != self.shape:
-                raise ClipError(self.path, f"frame {index} is {_size(frame.shape)}, the first {_size(self.shape)}")
-            yield frame
-
-
-def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None) -> Clip:
-    """Looks at a clip and decodes its first frame.
-
-    Args:
-        path: A video file, or a folder of pictures with one number each, such as ``0111_0001.png``; the last
-            number in a name counts, everything else must be the same in all names. Hidden files and files that
-            are no pictures are ignored.
-        fps: Frames per second of a folder; for a video file it takes the place of its own.
-
-    Returns:
-        The clip.
-
-    Raises:
-        ClipError: If the clip is missing, empty or unreadable; if a folder holds different names, a number
-            twice or not all numbers (constant steps are fine); if `fps` is not positive.
-        ImportError: If `path` is a file and PyAV is missing.
-    """
-    path = Path(path)
-    rate = None if fps is None else frame_rate(path, fps)
-    pictures: tuple[Path, ...] = ()
-    if path.is_dir():
-        pictures = numbered_pictures(path)
-        count: int | None = len(pictures)
-    elif path.is_file():
-        own_rate, count = read_header(path)
-        rate = rate or own_rate
-    else:
-        raise ClipError(path, "no such file or folder")
-    first = next(picture_frames(pictures) if pictures else video_frames(path), None)
-    if first is None:
-        raise ClipError(path, "holds no frame; it may be cut short")
-    return Clip(path, (first.shape[0], first.shape[1]), rate, count, pictures)
-
-
-def paired_frames(ir: Clip, vis: Clip, *, same_size: bool = True) -> Iterator[tuple[Frame, Frame]]:
-    """Reads an infrared and a visible clip in step, frame by frame.
-
-    What the headers tell is compared at once, before the first frame is asked for.
-
-    Args:
-        ir: The infrared clip.
-        vis: The visible clip.
-        same_size: Whether frames must have one size; False for clips that are still to be registered.
-
-    Returns:
-        Iterator over (infrared frame, visible frame).
-
-    Raises:
-        ClipError: If sizes, frame rates (where both are known) or numbers of frames differ, with both numbers;
-            the last also while iterating, when one clip ends before the other. See also :class:`Clip`.
-    """
-    if same_size and ir.shape != vis.shape:
-        raise ClipError(ir.path, f"frames are {_size(ir.shape)}, those of {vis.path} {_size(vis.shape)}")
-    if ir.fps and vis.fps and abs(ir.fps / vis.fps - 1) > _SAME_RATE:
-        raise ClipError(ir.path, f"{float(ir.fps):.6g} frames per second, {vis.path} has {float(vis.fps):.6g}")
-    # The count of a file is rounded; whether the clips end together shows at the end.
-    if ir.count is not None and vis.count is not None and abs(ir.count - vis.count) > 1:
-        raise ClipError(ir.path, f"{ir.count} frames, {vis.path} has {vis.count}")
-    return _in_step(ir, vis)
-
-
-def _in_step(ir: Clip, vis: Clip) -> Iterator[tuple[Frame, Frame]]:
-    ir_frames, vis_frames = iter(ir), iter(vis)
-    read = 0
-    while True:
-        pair = next(ir_frames, None), next(vis_frames, None)
-        if pair[0] is None and pair[1] is None:
-            return
-        if pair[0] is None or pair[1] is None:
-            ended, longer = (ir, vis) if pair[0] is None else (vis, ir)
-            promised = "" if longer.count is None else f" (its header promises {longer.count})"
-            raise ClipError(ended.path, f"ends after {read} frames, {longer.path} goes on{promised}")
-        yield pair[0], pair[1]
-        read += 1
+def _promised_end(container, stream) -> Fraction | None:
+    """Reads the seconds from the first frame to the end of the last one from the header."""
+    if stream.duration is not None:
+        return stream.duration * stream.time_base
+    # Matroska only stores the length of the longest stream.
+    if container.duration is not None and len(container.streams) == 1:
+        return Fraction(container.duration, 1_000_000)
+    return None
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -14,25 +14,25 @@ from rpfnet_jax.files import one_line, replacing
 from rpfnet_jax.video.read import ClipError, frame_rate, pyav
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-# AVCOL_SPC_BT709, AVCOL_PRI_BT709, AVCOL_TRC_BT709 and AVCOL_RANGE_MPEG of FFmpeg happen to be all 1.
+# AVCOL_SPC_BT709, AVCOL_PRI_BT709, AVCOL_TRC_BT709 and AVCOL_RANGE_MPEG of FFmpeg are all 1.
 _BT709 = 1
 
 
 class ClipWriter:
-    """Writes frames into a video file that appears, whole, when the ``with`` block ends.
+    """Writes frames into a video file that appears, complete, at the end of the `with` block.
 
-    ``with ClipWriter("fused.mp4", 25) as writer: writer.write(frame)``. The file grows under a temporary name; if
-    the block fails, it is removed and an older file of that name stays as it was.
+    `with ClipWriter("fused.mp4", 25) as writer: writer.write(frame)`. The file grows under a temporary name; if the
+    block fails, it is removed and an older file of that name stays as it was.
 
-    Frames of even sides become 4:2:0 (``yuv420p``), which every player knows. An odd side keeps its size by means
-    of 4:4:4 (``yuv444p``), and `lossless` stores RGB bit by bit; browsers play neither, VLC, mpv and FFmpeg do.
-    Colours are converted and labelled as BT.709.
+    Frames with even sides become 4:2:0 (`yuv420p`), which every player can show. An odd side keeps its size in 4:4:4
+    (`yuv444p`), and `lossless` stores RGB bit by bit; browsers play neither, but VLC, mpv and FFmpeg do. Colours are
+    converted and labelled as BT.709.
 
     Args:
-        path: Target, ending in ``.mp4``, ``.mov`` or ``.mkv``; missing folders are made.
+        path: Target, ending in `.mp4`, `.mov` or `.mkv`; missing folders are created.
         fps: Frames per second, rounded to a fraction with a denominator up to 1001.
         lossless: Whether every frame must come back bit by bit.
-        quality: CRF of x264, from 0 (best) to 51; not used when lossless.
+        quality: CRF of x264, from 0 (best) to 51; ignored when lossless.
 
     Raises:
         ClipError: If the name ends otherwise, `fps` or `quality` is out of range, or PyAV was built without H.264.
@@ -59,7 +59,7 @@ class ClipWriter:
 
     def __enter__(self) -> "ClipWriter":
         kind = _FORMATS[self.path.suffix.lower()]
-        # The index goes in front, so that a player can start before it has the whole file.
+        # The index is written before the frames, so that a player can start before it has the whole file.
         options = {} if kind == "matroska" else {"movflags": "faststart"}
         try:
             with ExitStack() as stack:
@@ -71,14 +71,11 @@ class ClipWriter:
         return self
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"]) -> None:
-        """Adds a frame.
-
-        Args:
-            frame: uint8 of shape (h, w, 3), RGB, or (h, w); all of one size.
+        """Adds a frame, RGB or grey; all must have one size.
 
         Raises:
             ClipError: If the frame has another size than the first, or cannot be encoded or stored.
-            RuntimeError: Outside the ``with`` block.
+            RuntimeError: Outside the `with` block.
         """
         if self._container is None:
             raise RuntimeError("ClipWriter.write works inside its with block only")
@@ -88,13 +85,13 @@ class ClipWriter:
         if shape != self._shape:
             raise ClipError(self.path, f"frame {self._written} has shape {shape}, the first {self._shape}")
         rgb = frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2)
-        picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        encoded = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         if self._codec == "libx264":
-            picture = picture.reformat(
+            encoded = encoded.reformat(
                 format=self._stream.pix_fmt, dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG"
             )
-        picture.pts, picture.time_base = self._written, 1 / self.fps
-        self._encode(picture)
+        encoded.pts, encoded.time_base = self._written, 1 / self.fps
+        self._encode(encoded)
         self._written += 1
 
     def __exit__(
@@ -121,9 +118,10 @@ class ClipWriter:
             context.colorspace = context.color_primaries = context.color_trc = context.color_range = _BT709
         self._stream, self._shape = stream, shape
 
-    def _encode(self, picture: Any) -> None:
+    def _encode(self, frame: Any) -> None:
+        """Encodes and stores a frame; None stores the frames that the encoder holds back."""
         try:
-            for packet in self._stream.encode(picture):
+            for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except self._av.FFmpegError as error:
             raise ClipError(self.path, f"frame {self._written} cannot be written: {one_line(error)}") from error
@@ -133,6 +131,6 @@ class ClipWriter:
         try:
             self._cleanup.__exit__(*failure)
         except self._av.FFmpegError as error:
-            # After a failure the file cannot be finished, and is not wanted: the failure itself is what counts.
+            # After a failure the file is not finished, and that failure is the one to report.
             if failure[0] is None:
                 raise ClipError(self.path, f"cannot be written: {one_line(error)}") from error

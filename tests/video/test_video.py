@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data import write_png
-from rpfnet_jax.video.read import ClipError, open_clip, paired_frames
-from rpfnet_jax.video.write import ClipWriter
+from rpfnet_jax.video import ClipError, ClipWriter, open_clip, paired_frames
 
 RNG = np.random.default_rng(11)
 
@@ -19,8 +18,8 @@ RNG = np.random.default_rng(11)
 def moving(count, shape=(48, 64), seed=0):
     """Coloured blocks that drift to the right, uint8 (h, w, 3)."""
     blocks = np.random.default_rng(seed).integers(0, 256, (shape[0] // 8 + 1, shape[1] // 8 + 1, 3)).astype(np.uint8)
-    picture = blocks.repeat(8, axis=0).repeat(8, axis=1)[: shape[0], : shape[1]]
-    return [np.roll(picture, 2 * index, axis=1) for index in range(count)]
+    image = blocks.repeat(8, axis=0).repeat(8, axis=1)[: shape[0], : shape[1]]
+    return [np.roll(image, 2 * index, axis=1) for index in range(count)]
 
 
 def write_clip(path, frames, fps=25, **options):
@@ -48,7 +47,7 @@ def test_lossless_clip_comes_back_bit_by_bit(tmp_path, suffix, shape):
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (47, 64), (48, 65), (17, 19)])
-def test_any_size_is_kept_and_the_picture_too(tmp_path, shape):
+def test_any_size_is_kept_and_so_is_the_image(tmp_path, shape):
     frames = moving(4, shape)
     found = list(open_clip(write_clip(tmp_path / "a.mp4", frames, quality=5)))
     assert len(found) == 4
@@ -106,7 +105,7 @@ def test_a_real_clip(shared_dir, tmp_path):
 def test_folder(tmp_path):
     frames = moving(12)
     folder = write_folder(tmp_path / "clip", frames, "f_{}_ir.png")
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     (folder / ".hidden.png").write_bytes(b"")
     clip = open_clip(folder)
     # 10 comes after 9, not after 1.
@@ -128,7 +127,7 @@ def test_bad_folders(tmp_path):
         return tmp_path / name
 
     for path, reason in (
-        (folder("empty"), "holds no pictures"),
+        (folder("empty"), "holds no images"),
         (folder("gap", "1.png", "2.png", "5.png", "6.png"), "missing between 2 and 5"),
         (folder("names", "ir_1.png", "vis_2.png"), "ir_1.png and vis_2.png differ"),
         (folder("suffix", "1_a.png", "1_b.png"), "1_a.png and 1_b.png differ"),
@@ -142,7 +141,7 @@ def test_bad_folders(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_damaged_and_odd_pictures_of_a_folder(tmp_path):
+def test_damaged_and_odd_images_of_a_folder(tmp_path):
     folder = write_folder(tmp_path / "clip", moving(4))
     (folder / "002.png").write_bytes((folder / "002.png").read_bytes()[:60])
     frames = iter(open_clip(folder))
@@ -174,7 +173,7 @@ def test_truncated_file(tmp_path, suffix, share):
     assert "\n" not in str(caught.value)
 
 
-def test_truncated_file_tells_how_far_it_goes(tmp_path):
+def test_truncated_file_names_its_length(tmp_path):
     noise = [RNG.integers(0, 256, (48, 64, 3)).astype(np.uint8) for _ in range(30)]
     frames = open_clip(cut(write_clip(tmp_path / "a.mkv", noise), 0.7, "cut.mkv"))
     read = []
@@ -184,7 +183,7 @@ def test_truncated_file_tells_how_far_it_goes(tmp_path):
     assert caught.value.reason == f"cut short: ends after {len(read)} of about 30 frames"
 
 
-def test_files_that_are_no_clips(tmp_path):
+def test_other_files_are_rejected(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("hello " * 200)
     for name, reason in (("empty.mp4", "cannot be read as a video"), ("text.mp4", "cannot be read as a video")):
@@ -276,7 +275,7 @@ def test_failure_leaves_nothing_behind(tmp_path):
         assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_writer_refuses(tmp_path):
+def test_writer_rejects(tmp_path):
     frame = moving(1)[0]
     with pytest.raises(ClipError, match="no frame was written"):
         write_clip(tmp_path / "a.mp4", [])
@@ -326,7 +325,7 @@ def test_clip_error_survives_pickling(tmp_path):
     assert (error.path, error.reason) == (tmp_path / "a.mp4", "broken")
 
 
-def test_sixteen_bit_frames_are_read_as_pictures_are(tmp_path):
+def test_sixteen_bit_frames_are_read_as_images_are(tmp_path):
     values = np.array([[0, 257 * 9], [65535, 257]], np.uint16)
     for index in range(2):
         Image.fromarray(values).save(tmp_path / f"{index}.png")
