@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -100,10 +101,11 @@ _PAUSE = 1.0  # Seconds before the second attempt; twice as long before the thir
 _TIMEOUT = 30.0
 # Of a file in an archive. The images have up to 60 kB; a larger file is none of them, or a decompression bomb.
 _LARGEST = 10_000_000
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile)
 
 
 class FetchError(ValueError):
-    """A data set that could not be fetched completely; what was fetched is kept."""
+    """A data set that could not be fetched completely; the files fetched so far are kept."""
 
 
 class Fetched(NamedTuple):
@@ -166,18 +168,13 @@ def fetch(listing: Listing, target: Path, source: Path | None = None) -> Fetched
             if path is not None:
                 write_atomically(target / path, content)
                 progress.update()
-    except FetchError as error:
-        there = len(listing.files) - len(missing)
-        raise FetchError(
-            f"{error}\n{there} of {len(listing.files)} files are in {target}: the same command continues from there. "
-            "Without a connection, get the repository another way: rpfnet data flir --from DIR_OR_ARCHIVE."
-        ) from error
     finally:
         progress.close()
         contents.close()
     if missing:
         paths = sorted(missing.values())
-        raise FetchError(f"{source} lacks {len(paths)} of {len(listing.files)} files of the set, {paths[0]} among them")
+        place = listing.url if source is None else source
+        raise FetchError(f"{place} lacks {len(paths)} of {len(listing.files)} files of the set, {paths[0]} among them")
     return Fetched(kept, len(listing.files) - kept)
 
 
@@ -207,7 +204,7 @@ def _download(url: str, known: set[str]) -> bytes:
         except urllib.error.HTTPError as error:
             problem = f"HTTP {error.code} {error.reason}"
             error.close()
-            if error.code < 500:
+            if error.code < 500 and error.code not in (408, 429):  # Timeout, too many requests.
                 break
         except (OSError, http.client.HTTPException) as error:
             # A `URLError` wraps the error of the socket.
@@ -217,7 +214,10 @@ def _download(url: str, known: set[str]) -> bytes:
             if hashlib.sha256(content).hexdigest() in known:
                 return content
             problem = f"the {len(content)} bytes received have the wrong SHA-256"
-    raise FetchError(f"{url}: {problem}")
+    raise FetchError(
+        f"{url}: {problem}. The files fetched so far are kept, and the same command continues from there. Without a "
+        "connection, get the repository another way: rpfnet data flir --from DIR_OR_ARCHIVE"
+    )
 
 
 def _contents(source: Path) -> Generator[bytes, None, None]:
@@ -240,5 +240,5 @@ def _contents(source: Path) -> Generator[bytes, None, None]:
                     file = archive.extractfile(member) if member.isfile() and member.size <= _LARGEST else None
                     if file is not None and PurePosixPath(member.name).suffix == ".jpg":
                         yield file.read()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+    except (*_ARCHIVE_ERRORS, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
         raise FetchError(f"{source}: cannot be read as a folder, zip or tar archive: {one_line(error)}") from error

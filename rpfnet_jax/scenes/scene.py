@@ -22,7 +22,7 @@ from rpfnet_jax.scenes.painting import SKY_DEPTH, car, lamp_post, paint_backdrop
 
 KINDS = ("day", "smoke", "glare", "night")
 MIN_SIDE = 64
-# It is part of the marker file: raising it when the rendering changes renders the sets on disk anew.
+# The version is part of the marker file: raise it when the rendering changes, so that sets on disk are rendered again.
 _VERSION = 1
 _MARKER = "synthetic_scenes.json"
 _OURS = re.compile(r"scene_[0-9]{3,}\.png")
@@ -253,7 +253,7 @@ def _read_marker(root: Path) -> dict[str, object] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        return {}  # The marker is damaged, so that the set has to be written anew.
+        return {}  # The marker is damaged, so that the set has to be written again.
     return marker if isinstance(marker, dict) else {}
 
 
