@@ -31,22 +31,22 @@ class AlignmentError(ValueError):
 
 
 def read_homography(path: str | Path) -> Homography:
-    """Reads a homography from a text file: 9 numbers row by row, divided by the last one.
+    """Reads a homography from a `.txt` file: 9 numbers row by row, divided by the last one.
 
     Spaces, commas, semicolons and line ends separate numbers; `#` starts a comment.
 
     Raises:
-        AlignmentError: If the file is missing, is not such a text, or does not hold an invertible matrix.
+        AlignmentError: If the name ends otherwise, the file is missing or is not such a text, or it does not hold an
+            invertible matrix.
     """
+    _check_name(path)
     try:
         text = re.sub(r"#.*", "", Path(path).read_text())
         values = np.array([float(number) for number in re.split(r"[\s,;]+", text) if number])
     except OSError as error:
         raise AlignmentError(f"{path}: {one_line(error)}") from error
     except ValueError as error:
-        raise AlignmentError(
-            f"{path}: cannot be read as a homography, a text file of 9 numbers: {one_line(error)}"
-        ) from error
+        raise AlignmentError(f"{path}: cannot be read as a homography of 9 numbers: {one_line(error)}") from error
     return check_homography(values.reshape(3, 3) if values.size == 9 else values, str(path))
 
 
@@ -54,12 +54,18 @@ def write_homography(path: str | Path, homography: Homography) -> None:
     """Writes a homography as text, atomically, so that `read_homography` returns the same numbers.
 
     Raises:
-        AlignmentError: If the matrix is not invertible.
+        AlignmentError: If the name does not end in `.txt`, or the matrix is not invertible.
         OSError: If the file cannot be written.
     """
+    _check_name(path)
     buffer = io.BytesIO()
     np.savetxt(buffer, check_homography(homography, str(path)), fmt="%.17g")
     write_atomically(path, buffer.getvalue())
+
+
+def _check_name(path: str | Path) -> None:
+    if Path(path).suffix.lower() != ".txt":
+        raise AlignmentError(f"{path}: the name of a homography must end in .txt: a text file of 9 numbers")
 
 
 def check_homography(matrix: Shaped[np.ndarray, "..."], name: str) -> Homography:

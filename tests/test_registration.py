@@ -150,16 +150,17 @@ def test_bad_homography_files_name_file_and_reason(tmp_path):
         "empty.txt": ("", "shape (0,)"),
         "words.txt": ("one two three", "cannot be read"),
         "eight.txt": ("1 2 3 4 5 6 7 8", "shape (8,)"),
-        "flat.csv": ("1,2,3,2,4,6,0,0,1", "singular"),
+        "flat.txt": ("1,2,3,2,4,6,0,0,1", "singular"),
         "nan.txt": ("1 0 0 0 1 0 0 nan 1", "finite"),
         "corner.txt": ("1 0 0 0 1 0 0 1 0", "singular"),
-        "h.json": ("[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "a text file of 9 numbers"),
+        "h.json": ("[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "must end in .txt: a text file of 9 numbers"),
+        "h.csv": ("1,0,0,0,1,0,0,0,1", "must end in .txt"),
+        "json.txt": ("[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "cannot be read"),
     }
     for name, (text, _) in texts.items():
         (tmp_path / name).write_text(text)
-    np.save(tmp_path / "h.npy", np.eye(3))
     reasons = {name: reason for name, (_, reason) in texts.items()}
-    reasons |= {"h.npy": "a text file of 9 numbers", "absent.txt": "No such file"}
+    reasons |= {"h.npy": "must end in .txt", "absent.txt": "No such file"}
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     reasons["binary.txt"] = "cannot be read"
     for name, reason in reasons.items():
@@ -175,9 +176,11 @@ def test_complex_numbers_are_rejected():
         check_homography(np.eye(3) * 1j, "initial")
 
 
-def test_a_singular_matrix_is_not_written(tmp_path):
+def test_singular_matrices_and_other_names_are_not_written(tmp_path):
     with pytest.raises(AlignmentError, match="singular"):
         write_homography(tmp_path / "h.txt", np.ones((3, 3)))
+    with pytest.raises(AlignmentError, match=r"must end in \.txt"):
+        write_homography(tmp_path / "h.xml", MATRIX)
     assert not list(tmp_path.iterdir())
 
 

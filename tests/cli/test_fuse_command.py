@@ -427,8 +427,8 @@ def test_align_by_an_identity_changes_nothing(fuse, scenes, net, noise, tmp_path
 
 def test_align_by_a_shift_beyond_the_picture(fuse, scenes, tmp_path):
     scenes("a")
-    (tmp_path / "H.csv").write_text("1,0,100\n0,1,0\n0,0,1\n")
-    assert "no pixel of it lies inside" in reasons(fuse(f"--align={tmp_path / 'H.csv'}"))["a"]
+    (tmp_path / "H.txt").write_text("1,0,100\n0,1,0\n0,0,1\n")
+    assert "no pixel of it lies inside" in reasons(fuse(f"--align={tmp_path / 'H.txt'}"))["a"]
     assert files(tmp_path / "out") == []
 
 
