@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and folders so that only one process does."""
+"""Atomic file writes, a per-folder lock, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary name in the same folder and renames it to `path` at the end; makes the folder if it is missing.
+    """Yields a temporary path in the same folder and renames it to `path` when the block ends.
 
-    A reader, or a run killed at any moment, finds the old file or the whole new one. If the block fails, the
-    temporary file is removed and `path` stays as it was.
+    A reader, or a run killed at any moment, finds the old file or the whole new one. If the block fails, the temporary
+    file is removed and `path` stays unchanged. A missing folder is created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Same folder: renaming is atomic only within one file system. Not made of the name, which may be as long as names
-    # can be.
+    # Renaming is atomic only within one file system, hence the same folder. The temporary name is not derived from the
+    # target's, which may already have the maximum length.
     temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         yield temporary
@@ -31,26 +31,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` by way of :func:`replacing`."""
+    """Writes `data` to `path` through `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 class FolderBusyError(OSError):
-    """Another process works in the folder; the message names it."""
+    """Another process holds the folder's lock; the message names the process."""
 
 
 @contextmanager
 def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps other processes that use this function out of a folder, which is made if it is missing.
+    """Holds an exclusive lock on a folder, which is created if it is missing.
 
-    The lock is the kernel's: it ends with the process, killed or not, and a file `.lock` left behind means nothing.
+    The kernel releases the lock when the process ends, even if it is killed; a leftover `.lock` file has no effect.
 
     Raises:
-        FolderBusyError: another process is in there.
+        FolderBusyError: another process holds the lock.
         OSError: the folder can't be written.
     """
-    import fcntl  # Not on Windows, where nothing else here fails.
+    import fcntl  # Imported here because Windows lacks it, and nothing else in this module needs it.
 
     folder = Path(folder)
     try:
@@ -69,7 +69,9 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
                 raise
-            warnings.warn(f"{folder}: its file system has no locks; nothing keeps a second run out", stacklevel=3)
+            warnings.warn(
+                f"{folder}: this file system has no locks, so a second run there would go unnoticed", stacklevel=3
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -80,13 +82,13 @@ _LISTED = 20
 
 
 def itemised(head: str, lines: Sequence[str]) -> str:
-    """A message of several lines: the head, the first lines below it, and how many more there are."""
+    """Formats a message of several lines: the head, the first lines below it, and how many more there are."""
     more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return "\n  ".join([head, *lines[:_LISTED], *more])
 
 
 class FileError(ValueError):
-    """Something is wrong with a file or folder.
+    """A file or folder is not usable.
 
     Attributes:
         path: The file or folder.
@@ -94,7 +96,7 @@ class FileError(ValueError):
     """
 
     def __init__(self, path: Path, reason: str):
-        # Both values stay in ``args`` so that the error survives pickling between worker processes.
+        # Both values stay in `args` so that the error survives pickling between worker processes.
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
@@ -103,17 +105,18 @@ class FileError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
-# What they can be about: files, values, memory, a missing extra.
+# Errors that the user can do something about (files, values, memory, a missing extra): commands print them as one line,
+# any other exception is a bug and keeps its traceback.
 USER_ERRORS = (OSError, ValueError, MemoryError, ImportError)
 
 
 def error_message(error: BaseException) -> str:
-    """The error's text; that of the system begins with the file's name."""
+    """Formats an error for the user; errors of the operating system begin with the file's name."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, as a part of a message of one line: without the number and the file name of an `OSError`."""
+    """Formats an error as part of a one-line message, without the number and file name of an `OSError`."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -39,7 +39,7 @@ from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
 from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
 from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
-from rpfnet_jax.runtime import available_cores, keep_freed_memory
+from rpfnet_jax.runtime import available_cores, prepare_process
 from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import (
     Compute,
@@ -347,7 +347,7 @@ def _mapper(workers: int) -> Iterator[Callable]:
         return
     # Not forked: the threads that JAX may have started do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=keep_freed_memory) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=prepare_process) as pool:
         try:
             yield pool.map
         except BaseException:

@@ -29,7 +29,7 @@ from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.inference.folders import FileResult, fuse_files
 from rpfnet_jax.inference.fuser import ImageFuser, load
 from rpfnet_jax.inference.sources import OutputType, Sources, open_pair
-from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory
+from rpfnet_jax.runtime import prepare_process
 
 # Rows that an actor gets at once: few enough to keep all busy to the end, enough to read ahead.
 _ROWS = 8
@@ -59,8 +59,7 @@ class FuseStage:
         dtype: OutputType = "uint8",
         overwrite: bool = False,
     ):
-        keep_freed_memory()
-        enable_compilation_cache()
+        prepare_process(cpu_devices=False)
         self.net = make_fuser()
         self.prepare = prepare
         self.batch_size = batch_size

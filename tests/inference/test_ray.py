@@ -22,8 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def own_process(monkeypatch):
     """An actor sets up its process; this one stays as it is."""
-    monkeypatch.setattr(bulk, "enable_compilation_cache", lambda: None)
-    monkeypatch.setattr(bulk, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(bulk, "prepare_process", lambda **options: None)
 
 
 @pytest.fixture
@@ -104,8 +103,7 @@ def test_more_actors_than_cores_is_an_error():
 
 def test_without_ray_the_command_says_what_to_install(rows, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr("rpfnet_jax.cli.enable_compilation_cache", lambda: None)
-    monkeypatch.setattr("rpfnet_jax.cli.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("rpfnet_jax.cli.prepare_process", lambda **options: None)
     places = [f"--{side}={tmp_path / side}" for side in ("ir", "vis", "out")]
     assert main(["fuse", *places, "--ray-actors=2"]) == 1
     assert capsys.readouterr().err == 'error: several actors need Ray: pip install "rpfnet-jax[ray]"\n'
