@@ -1,19 +1,41 @@
-"""The command line: `python -m rpfnet_jax COMMAND`. One module per command; here only what they share."""
+"""The command line, `rpfnet COMMAND` or `python -m rpfnet_jax COMMAND`: the registry of commands, and `main`.
+
+A new command needs a line in `COMMANDS` and, in the module named there, a function `add_COMMAND(parser)`. It adds the
+command's arguments, and its docstring is the second part of `rpfnet COMMAND --help`. The parser's default `run` is the
+function that carries the command out.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
 from rpfnet_jax import __version__
-from rpfnet_jax.cli import calibrate, compare, convert, cost, figure, fuse, metrics, psd, strip, video
-from rpfnet_jax.cli.commands import subcommands
 from rpfnet_jax.files import USER_ERRORS, error_message
-from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory
+from rpfnet_jax.runtime import prepare_process
 
-_COMMANDS = (fuse, video, metrics, compare, psd, figure, cost, strip, convert, calibrate)
+# Name -> module in this package, and help. A module is imported only when its command runs: most need JAX, for which
+# `rpfnet --help` should not wait.
+COMMANDS = {
+    "fuse": ("fuse", "Fuse images: two files, or all pairs of the same name in two folders."),
+    "video": ("video", "Fuse two video clips, frame by frame."),
+    "train": ("train", "Train a network by a recipe, and measure it on the validation pairs."),
+    "evaluate": ("train", "Fuse and measure a folder of pairs, or the validation pairs of a recipe."),
+    "metrics": ("measure", "Measure fused images, from any method, against their sources."),
+    "compare": ("measure", "Compare methods by their fused images: ranks, and the confidence of a lead."),
+    "psd": ("measure", "Compare power spectra: spectral entropy, infrared and visible fidelity."),
+    "figure": ("figure", "Draw a figure of the paper: panels, feature maps, weights, phase, cost, loss curves."),
+    "strip": ("figure", "Fuse one pair at several strengths of adaptation, side by side."),
+    "convert": ("weights", "Convert the authors' weights to this package's format, or back to torch's names."),
+    "calibrate": ("weights", "Measure running statistics per stage, for the modes `running` and `adaptive`."),
+    "cost": ("weights", "Count parameters and floating-point operations of a network for one image."),
+    "data": ("data", "Download a data set for training and arrange it."),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,27 +45,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        0; 1 when the input was not usable; 130 after Ctrl-C. Wrong usage leaves through SystemExit with code 2.
+        0; 1 if the input was not usable; 130 after Ctrl-C. Wrong usage raises `SystemExit` with code 2.
     """
-    parser = argparse.ArgumentParser(
-        prog="rpfnet", description="RPFNet: fuses registered infrared and visible pictures (or MRI and PET)."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    for command, subparser in subcommands(parser, _COMMANDS, "command"):
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
-    keep_freed_memory()
-    enable_compilation_cache()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    name = _command_parser().parse_args(arguments[:1]).command
+    options = _parse(name, arguments[1:])
+    prepare_process(cpu_devices=False)
     try:
         with warnings.catch_warnings():
-            # Pillow's remarks about odd files name its own source lines; what is wrong with a file is an error of ours.
+            # Pillow's warnings about odd files name its own source lines; unusable files are errors of ours.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             options.run(options)
     except USER_ERRORS as error:
         print(f"error: {error_message(error)}", file=sys.stderr)
+        if getattr(options, "verbosity", 0) > 0:
+            traceback.print_exc()
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _command_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rpfnet",
+        usage="rpfnet COMMAND [OPTION ...]",
+        description="RPFNet: fuses registered infrared and visible images (or MRI and PET).",
+        epilog="commands (rpfnet COMMAND --help):\n"
+        + "\n".join(f"  {name:10} {summary}" for name, (_, summary) in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    return parser
+
+
+def _parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses the arguments of one command; those that it does not declare are an error unless it takes `fields`."""
+    module, summary = COMMANDS[name]
+    add_arguments = getattr(importlib.import_module(f"rpfnet_jax.cli.{module}"), f"add_{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"rpfnet {name}",
+        description=f"{summary}\n\n{inspect.cleandoc(add_arguments.__doc__)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    options, others = parser.parse_known_args(arguments)
+    if hasattr(options, "fields"):
+        options.fields = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return options

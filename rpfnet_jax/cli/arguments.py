@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments and outputs shared by several commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rpfnet_jax.data.pairs import PairError, Triple, find_triples
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.reports import FIGURE_FORMATS, Format, Table, encode
+from rpfnet_jax.reports import FIGURE_FORMATS, FORMATS, Format, Table, encode
 
 
 class NamedPath(NamedTuple):
@@ -20,7 +20,7 @@ class NamedPath(NamedTuple):
 
 
 def named_path(text: str) -> NamedPath:
-    """Type of an argument NAME=PATH."""
+    """Parses an argument NAME=PATH."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise argparse.ArgumentTypeError(f"must be NAME=PATH, got {text!r}")
@@ -28,10 +28,10 @@ def named_path(text: str) -> NamedPath:
 
 
 def unique(named: Iterable[NamedPath]) -> dict[str, Path]:
-    """Name -> path.
+    """Returns name -> path.
 
     Raises:
-        ValueError: a name is there twice, or a path does not exist.
+        ValueError: a name occurs twice, or a path does not exist.
     """
     paths: dict[str, Path] = {}
     for name, path in named:
@@ -44,10 +44,10 @@ def unique(named: Iterable[NamedPath]) -> dict[str, Path]:
 
 
 def triples_of(fused: Path, ir: Path, vis: Path) -> list[Triple]:
-    """One triple of three files, or those of three folders.
+    """Returns one triple of three files, or those of three folders.
 
     Raises:
-        PairError: folders and files are mixed, or see `find_triples`.
+        PairError: folders and files are mixed, or as `find_triples`.
     """
     if fused.is_file() and ir.is_file() and vis.is_file():
         return [Triple(vis.stem, fused, ir, vis)]
@@ -56,49 +56,84 @@ def triples_of(fused: Path, ir: Path, vis: Path) -> list[Triple]:
     return find_triples(fused, ir, vis)
 
 
-def add_weights(parser: argparse._ActionsContainer) -> None:
-    """`--weights`; None: the best that come with the package."""
-    parser.add_argument(
-        "--weights",
-        metavar="W",
-        help="a shipped name, a .safetensors or .pth file, or the workdir of a training (default: the best shipped)",
-    )
+def refuse_overwriting_file(out: Path, *inputs: Path) -> None:
+    """Raises ValueError if the output is one of the inputs."""
+    if out.resolve() in [path.resolve() for path in inputs]:
+        raise ValueError(f"{out} is an input; it would be overwritten")
 
 
 def count(text: str) -> int:
-    """Type of an argument that is a whole number of at least 1."""
+    """Parses a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """`--workers`: into how many processes measuring is spread; see `rpfnet_jax.evaluation.workers_for`."""
+def add_pair(parser: argparse.ArgumentParser) -> None:
+    """Adds `--ir` and `--vis`, the files of one pair."""
+    parser.add_argument("--ir", type=Path, required=True, help="infrared image")
+    parser.add_argument("--vis", type=Path, required=True, help="visible image")
+
+
+def add_weights(parser: argparse._ActionsContainer, default: str | None = None) -> None:
+    """Adds `--weights`; None selects the best weights that come with the package."""
     parser.add_argument(
-        "--workers", type=count, metavar="N", help="processes (default: one per core, one for a few pictures)"
+        "--weights",
+        metavar="W",
+        default=default,
+        help="a shipped name, a .safetensors or .pth file, or the workdir of a training run "
+        f"(default: {default or 'the best shipped'})",
     )
+
+
+def add_norm(parser: argparse._ActionsContainer, default: str | None = None) -> None:
+    """Adds `--norm`, the norm mode; None keeps the one stored with the weights."""
+    parser.add_argument(
+        "--norm",
+        choices=("image", "running", "adaptive"),
+        default=default,
+        help=f"norm mode (default: {default or 'that of the weights'})",
+    )
+
+
+def add_adapt(parser: argparse._ActionsContainer) -> None:
+    """Adds `--adapt`, the parameter of the adaptive norm mode."""
+    parser.add_argument("--adapt", type=float, help="share of the image's own statistics in adaptive mode, 0 to 1")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Adds `--workers`, the number of processes that measure; see `rpfnet_jax.pipeline.workers_for`."""
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="processes (default: one per core; one for a few images)"
+    )
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Adds `--format` and `--out` of a table."""
+    parser.add_argument("--format", choices=FORMATS, help="default: given by the suffix of --out, or terminal")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to a file instead of printing it")
 
 
 _TABLES: dict[str, Format] = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 
 
-def table_format(form: Format | None, out: Path | None) -> Format:
-    """The format asked for, or what the file's suffix says, or terminal."""
-    return form or _TABLES.get(out.suffix.lower() if out else "", "terminal")
+def table_format(options: argparse.Namespace) -> Format:
+    """Returns the format that `--format` names, or the suffix of `--out`, or `terminal`."""
+    return options.format or _TABLES.get(options.out.suffix.lower() if options.out else "", "terminal")
 
 
-def write_tables(tables: Sequence[Table], form: Format | None, out: Path | None) -> None:
-    """Prints tables, or writes them into a file and prints its name."""
-    text = "\n\n".join(table.render(table_format(form, out)) for table in tables) + "\n"
-    if out is None:
+def write_tables(tables: Sequence[Table], options: argparse.Namespace) -> None:
+    """Prints tables, or writes them to `--out` and prints the file's name."""
+    text = "\n\n".join(table.render(table_format(options)) for table in tables) + "\n"
+    if options.out is None:
         print(text, end="")
     else:
-        write_atomically(out, text.encode())
-        print(out)
+        write_atomically(options.out, text.encode())
+        print(options.out)
 
 
 def check_figure_name(out: Path) -> str:
-    """The format that a figure's suffix names.
+    """Returns the format that a figure's suffix names.
 
     Raises:
         ValueError: it names none.
@@ -113,7 +148,7 @@ def write_figure(out: Path, figure: Any, dpi: int) -> None:
     """Writes a figure and prints the file's name.
 
     Raises:
-        ValueError: the suffix names no format, or an absurd resolution.
+        ValueError: the suffix names no format, or the resolution is out of range.
     """
     write_atomically(out, encode(figure, check_figure_name(out), dpi))
     print(out)

@@ -1,13 +1,8 @@
-"""Better pictures than the paper's recipe, from the same training pairs: what `rpfnet_jax.load()` gives.
+"""A recipe with better images than the paper's, from the same training pairs.
 
-The paper's network without its norms, on a base (`rpfnet_jax.tone.exposed_sum`) that the head corrects, with weighed
-details of both sources; trained for the steeper slope of either source and SSIM with both, on patches some of which are
-made dark. docs/weights.md has the figures.
-
-Cost: 11 minutes on 2 cores of an AMD EPYC, about 1 s a step.
-
-Expect: on flir/val, 40 pairs, standard protocol: EN 7.37, SF 12.9, SD 46.8, CC 0.649, SCD 1.83, VIFp 0.601, Qabf 0.513,
-SSIM 1.401.
+The paper's network without its norms. Its head corrects a base, `rpfnet_jax.ops.tone.exposed_sum`, and weights details
+of both sources. Trained towards the steeper slope of either source and SSIM with both, on patches of which some are
+darkened. docs/weights.md has the measurements.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +10,12 @@ from ml_collections import ConfigDict
 from rpfnet_jax.recipes import flir
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "plus") -> ConfigDict:
+    """Returns the recipe; `small` has half the channels and one stage instead of three.
+
+    Raises:
+        ValueError: unknown variant.
+    """
     config = flir.get_config()
     config.name = "flir_plus"
     config.batch_size = 8
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.average = 0.995
     config.darkening.vis = 0.4
     config.darkening.ir = 0.2
-    # Statistics of the picture are what turns night into fog, stored ones what dims the day: this has none.
+    # Statistics of the image turn night into fog, and stored statistics dim the day; without norms neither happens.
     config.model.norm = "none"
     config.model.base = "exposed_sum"
     config.model.details = 3
@@ -39,4 +39,10 @@ def get_config() -> ConfigDict:
     config.loss.difference_correlation = 0.5
     config.data.augment = True
     config.log.checkpoint_every_steps = 100
+    if variant == "small":
+        config.name = "flir_small"
+        config.model.channels = 16
+        config.model.stages = 1
+    elif variant != "plus":
+        raise ValueError(f"flir_plus has the variants plus and small, got {variant!r}")
     return config

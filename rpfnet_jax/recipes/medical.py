@@ -1,32 +1,41 @@
-"""Medical fusion, Section 4.3.3: MRI with PET and MRI with SPECT, in the paper's recipe, trained together.
+"""Medical fusion (paper, Section 4.3.3): MRI with PET and MRI with SPECT, trained together.
 
-The functional picture (PET, SPECT) plays VIS: its luminance is fused with the MRI, which plays IR, and its chroma comes
-back in the result. The other way round: --config.data.functional=ir; the colour stays that of the functional picture.
-
-Cost: as configs/flir.py, 21,200 steps at batch 16; a step does not depend on what the patches show.
-
-Expect: measured per set by studies/medical.py, beside the rows of the paper's Table 6; there, after 100 epochs:
-EN 4.36, SF 9.99, SD 9.32, CC 0.81, SCD 1.59, VIFF 0.86. Not trained to the end here. There is no validation set: the
-test pairs are measured once, at the end, and select nothing.
+The functional image (PET, SPECT) takes the role of VIS: its luminance is fused with the MRI, which takes the role of
+IR, and its chroma comes back in the result. --config.data.functional=ir swaps the roles; the colour stays that of the
+functional image.
 """
 
 from ml_collections import ConfigDict
 
-from rpfnet_jax.recipes import base
+from rpfnet_jax.recipes import base, flir_plus
 
 
-def get_config() -> ConfigDict:
-    config = base.get_config()
-    config.name = "medical"
+def get_config(variant: str = "paper") -> ConfigDict:
+    """Returns the paper's recipe on the medical sets (also in the `released` reading), or that of `flir_plus` (`plus`).
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    if variant == "plus":
+        config = flir_plus.get_config()
+        config.name = "medical_plus"
+        config.steps = 400
+        # Most of a medical image is black already.
+        config.darkening.vis = 0.0
+        config.darkening.ir = 0.0
+    else:
+        config = base.get_config(variant)
+        config.name = "medical"
     config.data.root = "data/medical"
     config.data.sets = ("mri-pet", "mri-spect")
     config.data.validation = "test"
     config.data.functional = "vis"
     config.data.source = (
-        "The paper trains on 217 pairs of the Harvard Whole Brain Atlas (AANLIB) and names none of them; slices in "
-        "pairs: github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets. Per set a folder: mri-pet/train/mri with "
-        "mri-pet/train/pet, mri-spect/train/mri with mri-spect/train/spect; the same for test."
+        "The paper trains on 217 pairs of the Harvard Whole Brain Atlas (AANLIB) and does not list them; slices in "
+        "pairs: github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets. One folder per set: mri-pet/train/mri "
+        "with mri-pet/train/pet, mri-spect/train/mri with mri-spect/train/spect; the same for test."
     )
+    # The test pairs are measured once, at the end, and select nothing.
     config.validation.every_epochs = 0
     config.validation.pairs = 2
     return config

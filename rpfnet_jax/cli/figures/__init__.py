@@ -1,1 +1,0 @@
-"""The kinds of `rpfnet figure`: each module says what it takes and draws a matplotlib Figure."""
