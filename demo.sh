@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a small RPFNet on the embedded scenes and leaves fused pictures in RUNS/demo. Does all its own set-up.
+# Trains a small RPFNet on the embedded scenes and leaves fused images in RUNS/demo, after setting up the environment.
 set -euo pipefail
 cd "$(dirname "$0")"
 source scripts/environment.sh

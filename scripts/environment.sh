@@ -1,4 +1,4 @@
-# Sourced by demo.sh and test.sh: makes .venv beside this checkout and installs the package with the given extras.
+# Sourced by demo.sh, test.sh and .ci/: creates .venv in this checkout and installs the package with the given extras.
 #   environment EXTRA [EXTRA ...]
 # Afterwards $PYTHON is the environment's interpreter. RPFNET_VENV names another folder.
 
@@ -8,7 +8,7 @@ environment() {
     if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then extras="$extras cuda12"; fi
     extras="$(echo $extras | tr ' ' ',')"
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then echo "error: $venv is there and no environment" >&2; exit 1; fi
+        if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then echo "error: $venv exists and is no virtual environment" >&2; exit 1; fi
         for candidate in "${RPFNET_PYTHON:-python3}" python3.13 python3.12 python3.11 python; do
             if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then base="$candidate"; break; fi
         done

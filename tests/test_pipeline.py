@@ -498,7 +498,6 @@ def test_untrained_network_is_the_start_of_training(finished):
             "error: no usable training data",
         ),
         (["train.py", "--config=configs/smoke.py", "--workdir=W", "--config.modle.stages=2"], "modle"),
-        (["train.py", "--config=configs/smoke.py"], "--workdir"),
         (["evaluate.py", "--config=configs/smoke.py", "--weights=none.safetensors"], "error: no weights at none"),
         (["evaluate.py", "--weights=untrained", "--data=."], "--config is needed"),
     ],

@@ -65,9 +65,10 @@ def read_config(source: str, fields: Sequence[str] = ()) -> ConfigDict:
     try:
         others = values(argv)[1:]
     except (AttributeError, KeyError) as error:
-        # A KeyError's text is quoted, at times twice.
-        lines = str(error.args[0]).replace("\\n", "\n").replace("\\", "").strip("'\"").splitlines()
-        raise ValueError(f"--config={source}: no such field: {'. '.join(lines)}") from error
+        # The field's name and, on a second line, a suggestion; a KeyError quotes its text, at times twice.
+        text = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
+        reason = ". ".join(line.strip("'\"") for line in text.splitlines())
+        raise ValueError(f"--config={source}: no such field: {reason}") from error
     except (flags.Error, TypeError, ValueError) as error:
         # The last line names the problem; above it, config_flags prints the traceback of `get_config`.
         reason = re.sub(r"^(Type|Value)Error: ", "", str(error).strip().splitlines()[-1])

@@ -29,7 +29,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.data.root = "data/medical"
     config.data.sets = ("mri-pet", "mri-spect")
     config.data.validation = "test"
-    config.data.functional = "vis"
     config.data.source = (
         "The paper trains on 217 pairs of the Harvard Whole Brain Atlas (AANLIB) and does not list them; slices in "
         "pairs: github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets. One folder per set: mri-pet/train/mri "

@@ -16,7 +16,7 @@ from rpfnet_jax.weights import Weights, save_weights
 
 
 class Done(NamedTuple):
-    """What a command left: its exit code and what it printed."""
+    """A command's exit code and output."""
 
     code: int
     out: str
@@ -25,9 +25,8 @@ class Done(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def own_process(monkeypatch):
-    """The commands point jax at the user's cache folder and set the allocator; the tests keep what they have."""
-    monkeypatch.setattr("rpfnet_jax.cli.enable_compilation_cache", lambda: None)
-    monkeypatch.setattr("rpfnet_jax.cli.keep_freed_memory", lambda: None)
+    """The commands set the process up; the tests keep the cache, allocator and devices that they have."""
+    monkeypatch.setattr("rpfnet_jax.cli.prepare_process", lambda **options: None)
 
 
 @pytest.fixture
@@ -39,8 +38,8 @@ def rpfnet(capsys) -> Callable[..., Done]:
         try:
             code = main([str(argument) for argument in arguments])
         except KeyboardInterrupt:
-            # It would end the run of the tests.
-            pytest.fail("Ctrl-C leaves with a traceback")
+            # It would otherwise end the test session.
+            pytest.fail("Ctrl-C ends with a traceback")
         return Done(code, *capsys.readouterr())
 
     return run
@@ -73,7 +72,7 @@ def noise() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def scenes(tmp_path, noise) -> Callable[..., None]:
-    """Writes a grey `ir/NAME.png` and a coloured `vis/NAME.png`, other pixels for each name."""
+    """Writes a grey `ir/NAME.png` and a coloured `vis/NAME.png`, with different pixels for each name."""
 
     def write(*names: str) -> None:
         for name in names:
@@ -83,3 +82,16 @@ def scenes(tmp_path, noise) -> Callable[..., None]:
                 Image.fromarray(noise([*name.encode(), len(shape)], *shape)).save(path)
 
     return write
+
+
+@pytest.fixture
+def fuse(rpfnet, weights_path, tmp_path):
+    """Runs `fuse` on the folders `ir` and `vis` into `out`, and looks for temporary files left over."""
+
+    def run(*options, weights=True):
+        places = [f"--ir={tmp_path / 'ir'}", f"--vis={tmp_path / 'vis'}", f"--out={tmp_path / 'out'}"]
+        done = rpfnet("fuse", *places, *([f"--weights={weights_path}"] if weights else []), *options)
+        assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+        return done
+
+    return run

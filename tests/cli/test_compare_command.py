@@ -13,7 +13,7 @@ from rpfnet_jax.reports import metrics_csv
 
 @pytest.fixture
 def methods(tmp_path, noise):
-    """ir/, vis/, and the fused pictures of three methods: mean (grey), vis (colour) and noise."""
+    """ir/, vis/, and the fused images of three methods: mean (grey), vis (colour) and noise."""
     ir, vis = {}, {}
     for index, name in enumerate(("2", "10")):
         ir[name], vis[name] = noise(index, 48, 56), noise(index + 9, 48, 56, 3)
@@ -24,17 +24,17 @@ def methods(tmp_path, noise):
         "copy": vis,
         "noise": {name: noise(int(name), 48, 56) for name in ir},
     }
-    for folder, pictures in folders.items():
+    for folder, images in folders.items():
         (tmp_path / folder).mkdir()
-        for name, picture in pictures.items():
-            Image.fromarray(picture).save(tmp_path / folder / f"{name}.png")
+        for name, image in images.items():
+            Image.fromarray(image).save(tmp_path / folder / f"{name}.png")
     return folders
 
 
 def rows_of(folders, method):
     return {
-        name: measure(to_gray8(picture), folders["ir"][name], to_gray8(folders["vis"][name]))
-        for name, picture in folders[method].items()
+        name: measure(to_gray8(image), folders["ir"][name], to_gray8(folders["vis"][name]))
+        for name, image in folders[method].items()
     }
 
 
@@ -85,7 +85,7 @@ def test_sets_that_differ_are_refused_with_a_list(rpfnet, methods, arguments, tm
     named = [f"one={tmp_path / 'one.csv'}", f"noise={tmp_path / 'noise'}"]
     done = rpfnet("compare", *arguments, *named)
     assert done.code == 1
-    assert "1 picture(s) that not all methods have (--partial leaves them out):\n  10: not in one" in done.err
+    assert "1 image(s) that not all methods have (--partial omits them):\n  10: not in one" in done.err
     common = rpfnet("compare", *arguments, *named, "--partial", "--format=csv")
     assert [row["pairs"] for row in csv.DictReader(io.StringIO(common.out))] == ["1", "1"]
 
@@ -98,14 +98,14 @@ def test_sets_that_differ_are_refused_with_a_list(rpfnet, methods, arguments, tm
 
 def test_bad_input_is_one_error(rpfnet, methods, arguments, tmp_path):
     noise, broken = f"noise={tmp_path / 'noise'}", tmp_path / "broken.csv"
-    broken.write_text("picture,en\n1,2\n")
+    broken.write_text("image,en\n1,2\n")
     cases = [
         ([noise], "--ir and --vis are needed to measure noise"),
         ([*arguments, noise, noise], "two methods are called noise"),
         ([*arguments, f"x={tmp_path / 'none'}"], "none: no such file or folder (of x)"),
-        ([f"x={broken}"], "broken.csv: not a table of metrics per picture: the first column must be `image`"),
+        ([f"x={broken}"], "broken.csv: not a table of metrics per image: the first column must be `image`"),
         ([*arguments, noise, "--versus", "noise", "mean"], "--versus: mean is none of noise"),
-        ([*arguments, noise, "--versus", "noise", "noise", "--format=csv"], "no place for"),
+        ([*arguments, noise, "--versus", "noise", "noise", "--format=csv"], "can't hold"),
         ([*arguments, noise, "--metrics", "PSNR"], "unknown metrics PSNR"),
     ]
     for given, message in cases:

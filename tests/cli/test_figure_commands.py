@@ -1,4 +1,4 @@
-"""`figure`, `psd` and `cost` as a user types them."""
+"""`figure`, `strip`, `psd` and `cost` as a user types them."""
 
 import csv
 import io
@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rpfnet_jax.data.images import read_image
 from rpfnet_jax.inference.cost import fusion_cost
 from rpfnet_jax.metrics import spectral_entropy, spectral_fidelity, to_gray8
 from rpfnet_jax.training.monitor import Monitor
+from tests.cli.helpers import one_line, paths, replace
 
 RED = (230, 20, 20)
 
 
 @pytest.fixture
-def pictures(tmp_path, noise):
-    """ir/, vis/ (colour), a/ and b/ with the pictures 1 and 2."""
+def images(tmp_path, noise):
+    """ir/, vis/ (colour), a/ and b/ with the images 1 and 2."""
     made = {}
     for seed, (folder, shape) in enumerate(
         {"ir": (24, 40), "vis": (24, 40, 3), "a": (24, 40), "b": (24, 40, 3)}.items()
@@ -43,7 +45,7 @@ def opened(path):
         return np.asarray(image.convert("RGB"))
 
 
-def test_panel(rpfnet, pictures, folders, tmp_path):
+def test_panel(rpfnet, images, folders, tmp_path):
     out = tmp_path / "figures" / "panel.png"
     named = [f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"]
     done = rpfnet("figure", "panel", *folders, *named, "--row=2:3,2,8,6", "--row=1", f"--out={out}", "--dpi=100")
@@ -55,23 +57,23 @@ def test_panel(rpfnet, pictures, folders, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["weights", "phase"])
-def test_kinds_of_a_pair_repeat(rpfnet, pictures, pair, tmp_path, kind):
+def test_kinds_of_a_pair_repeat(rpfnet, images, pair, tmp_path, kind):
     files = [tmp_path / f"{i}.png" for i in range(2)]
-    # The pictures are small: a window that holds frequencies of theirs.
+    # The images are small: a window that holds frequencies of theirs.
     window = ["--window", "0.1", "0.1", "0.1"] if kind == "phase" else []
     for out in files:
         assert rpfnet("figure", kind, *pair, *window, f"--out={out}", "--dpi=60") == (0, f"{out}\n", "")
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_weights_of_the_readings_differ(rpfnet, pictures, pair, tmp_path):
+def test_weights_of_the_readings_differ(rpfnet, images, pair, tmp_path):
     for signs in ("plus", "printed"):
         rpfnet("figure", "weights", *pair, f"--signs={signs}", f"--out={tmp_path / signs}.png", "--dpi=60")
     assert (opened(tmp_path / "plus.png") != opened(tmp_path / "printed.png")).any()
 
 
 @pytest.mark.usefixtures("cheap_compilation")
-def test_features(rpfnet, pictures, pair, weights_path, tmp_path):
+def test_features(rpfnet, images, pair, weights_path, tmp_path):
     out = tmp_path / "features.pdf"
     assert rpfnet("figure", "features", f"--weights={weights_path}", *pair, f"--out={out}").code == 0
     assert out.read_bytes().startswith(b"%PDF")
@@ -90,8 +92,8 @@ def test_bubbles_and_curves(rpfnet, tmp_path):
     assert "no term loss; there are total, images_per_second" in done.err
 
 
-def test_psd_of_a_pair_and_of_folders(rpfnet, pictures, pair, folders, tmp_path):
-    gray = {key: to_gray8(picture) for key, picture in pictures.items()}
+def test_psd_of_a_pair_and_of_folders(rpfnet, images, pair, folders, tmp_path):
+    gray = {key: to_gray8(image) for key, image in images.items()}
     one = rpfnet("psd", *pair, f"A={tmp_path / 'a' / '1.png'}", "--format=csv")
     table = {row["method"]: row for row in csv.DictReader(io.StringIO(one.out))}
     assert float(table["A"]["spectral entropy"]) == spectral_entropy(gray["a", "1"])
@@ -106,7 +108,7 @@ def test_psd_of_a_pair_and_of_folders(rpfnet, pictures, pair, folders, tmp_path)
     table = {row["method"]: row for row in csv.DictReader(io.StringIO(text))}
     expected = np.mean([spectral_fidelity(gray["b", n], gray["ir", n]) for n in ("1", "2")])
     assert float(table["B"]["infrared fidelity"]) == pytest.approx(expected)
-    assert table["B"]["pictures"] == "2"
+    assert table["B"]["images"] == "2"
     assert opened(figure).std() > 10
 
 
@@ -115,12 +117,12 @@ def test_cost(rpfnet, weights_path, net):
     done = rpfnet("cost", f"--weights={weights_path}", "--size=40x24")
     cost = fusion_cost(net, 24, 40)
     assert done.code == 0
-    assert f"one picture of 40x24, {net.defaults.norm} mode" in done.out
+    assert f"one image of 40x24, {net.defaults.norm} mode" in done.out
     assert str(cost.parameters) in done.out
     assert f"(XLA counts {cost.fft_flops_xla / 1e9:.2f})" in done.out
 
 
-def test_bad_input_is_one_error(rpfnet, pictures, pair, folders, tmp_path):
+def test_bad_input_is_one_error(rpfnet, images, pair, folders, tmp_path):
     a, out = f"A={tmp_path / 'a'}", f"--out={tmp_path / 'x.png'}"
     (tmp_path / "b.csv").write_text("name,EN\n")
     cases = [
@@ -141,7 +143,7 @@ def test_bad_input_is_one_error(rpfnet, pictures, pair, folders, tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
-def test_pairs_of_two_sizes_are_refused(rpfnet, pictures, pair, tmp_path, noise):
+def test_pairs_of_two_sizes_are_refused(rpfnet, images, pair, tmp_path, noise):
     Image.fromarray(noise(0, 30, 40)).save(tmp_path / "vis" / "1.png")
     for kind in ("weights", "phase"):
         done = rpfnet("figure", kind, *pair, f"--out={tmp_path / 'x.png'}")
@@ -164,3 +166,64 @@ def test_help_names_the_kinds(rpfnet, capsys):
         rpfnet("figure", "--help")
     shown = capsys.readouterr().out
     assert all(kind in shown for kind in ("panel", "features", "weights", "phase", "bubbles", "curves"))
+
+
+@pytest.fixture
+def strip(rpfnet, weights_path, scenes, tmp_path):
+    scenes("a")
+    ir, vis = paths(tmp_path, "a")
+
+    def run(*options, out=None):
+        places = [f"--ir={ir}", f"--vis={vis}", f"--out={out or tmp_path / 'new' / 's.png'}"]
+        return rpfnet("strip", f"--weights={weights_path}", *places, *options)
+
+    return run
+
+
+@pytest.mark.parametrize("strengths", [[0.0, 0.05, 0.1, 0.25, 1.0], [0.5]])
+def test_strip_shows_sources_and_strengths(strip, net, tmp_path, strengths):
+    options = [] if len(strengths) > 1 else ["--adapt", *strengths]
+    done = strip("--height=24", *options)
+    assert done == (0, f"{tmp_path / 'new' / 's.png'}\n", "")
+    ir, vis = paths(tmp_path, "a")
+    fused = [net.fuse(ir, vis, "adaptive", strength) for strength in strengths]
+    images = [np.dstack([read_image(ir)] * 3), read_image(vis), *fused]
+    sheet = read_image(tmp_path / "new" / "s.png")
+    height, gap = 24, 4
+    assert sheet.shape[1] == len(images) * (40 + gap) + gap
+    top = sheet.shape[0] - height - gap
+    for index, image in enumerate(images):
+        left = gap + index * (40 + gap)
+        np.testing.assert_array_equal(sheet[top : top + height, left : left + 40], image)
+
+
+def test_strip_enlarges(strip, tmp_path):
+    assert strip("--height=48", "--adapt", 0, 1).code == 0
+    assert read_image(tmp_path / "new" / "s.png").shape == (48 + 14 + 4, 4 * 84 + 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--adapt", "0", "2.0"], "adapt must be in [0, 1], got 2.0"),
+        (["--height=0"], "--height must be at least 1, got 0"),
+        (["--vis=none.png"], "none.png: No such file or directory"),
+        (["--weights=none.pth"], "no weights at none.pth"),
+        (["--out=strip.jpg"], "strip.jpg: the name must end in .png"),
+    ],
+)
+def test_strip_refuses_in_one_line(strip, tmp_path, options, message):
+    assert one_line(strip(*options)) == message
+    assert not (tmp_path / "new").exists()
+
+
+def test_strip_never_replaces_its_inputs(strip, tmp_path):
+    for path in paths(tmp_path, "a"):
+        before = path.read_bytes()
+        assert one_line(strip(out=path)) == f"{path} is an input; it would be overwritten"
+        assert path.read_bytes() == before
+
+
+def test_strip_of_different_sizes(strip, noise, tmp_path):
+    replace(paths(tmp_path, "a")[0], noise(1, 12, 20))
+    assert "IR is 12x20 and VIS is 24x40" in one_line(strip())

@@ -12,7 +12,7 @@ from rpfnet_jax.metrics import COLUMNS, columns_of, measure, to_gray8
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three triples of 48x60 pictures, the fused ones coloured and with another extension."""
+    """Three triples of 48x60 images, the fused ones coloured and with another extension."""
     rng = np.random.default_rng(0)
     for name in ("10", "2", "a"):
         for side, suffix, channels in (("fused", "bmp", (3,)), ("ir", "png", ()), ("vis", "tif", (3,))):
@@ -72,7 +72,7 @@ def test_without_csv_only_the_summary(metrics, folders):
     before = sorted(folders.rglob("*"))
     first, second = metrics(), metrics()
     assert first.code == 0
-    assert "3 pictures" in first.out
+    assert "3 images" in first.out
     assert first.out == second.out
     assert sorted(folders.rglob("*")) == before
 
@@ -103,11 +103,11 @@ def test_missing_files_are_listed(metrics, folders):
     assert f"a: no visible image in {folders / 'vis'}" in done.err
     done = metrics("--partial")
     assert done.code == 0
-    assert "1 pictures" in done.out
+    assert "1 images" in done.out
     assert "left out: 2: no fused image" in done.err
 
 
-def test_unreadable_and_small_pictures(metrics, folders):
+def test_unreadable_and_small_images(metrics, folders):
     whole = (folders / "ir" / "a.png").read_bytes()
     (folders / "ir" / "a.png").write_bytes(whole[: len(whole) // 2])
     done = metrics()

@@ -31,7 +31,7 @@ def write_clip(path, frames, fps=10):
 
 
 def write_folder(folder, frames, first=8):
-    """Grey pictures where all channels are equal."""
+    """Grey images where all channels are equal."""
     for number, frame in enumerate(frames, start=first):
         grey = (frame == frame[..., :1]).all()
         write_png(folder / f"f{number}.png", frame[..., 0].copy() if grey else frame)
@@ -164,7 +164,7 @@ def test_the_result_never_replaces_an_input(video, frames, tmp_path, side):
     clips = {name: write_clip(tmp_path / f"{name}.mkv", clip) for name, clip in sides}
     before = clips[side].read_bytes()
     done = video(**clips, out=f"{side}.mkv")
-    assert (done.code, done.err) == (1, f"error: {clips[side]} is a clip to be fused; it would be overwritten\n")
+    assert (done.code, done.err) == (1, f"error: {clips[side]} is an input; it would be overwritten\n")
     assert clips[side].read_bytes() == before
 
 
