@@ -9,18 +9,19 @@ import jaxtyping
 import numpy as np
 import pytest
 
-# Several tests compile the same step; it takes longer than running it. Subprocesses share the folder.
+# Several tests compile the same functions, which takes longer than running them. Workers and subprocesses inherit the
+# variable and so share the folder.
 _CACHE = tempfile.TemporaryDirectory(prefix="rpfnet-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-# GPUs would otherwise multiply in TF32, too coarse for the tolerances here.
+# GPUs would otherwise multiply in TF32, which is too coarse for the tolerances of the tests.
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
 @pytest.fixture(scope="module")
 def cheap_compilation():
-    """Compiles quickly to slow code, here and in subprocesses: for tests that run a step a few times."""
+    """Makes XLA compile fast to slow code, here and in subprocesses: for tests that run a function a few times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         jax.config.update("jax_disable_most_optimizations", True)
@@ -30,7 +31,7 @@ def cheap_compilation():
 
 @pytest.fixture(autouse=True)
 def strict_promotion(request: pytest.FixtureRequest):
-    """In model and losses, mixed dtypes are errors instead of silent promotions (optax itself relies on promotion)."""
+    """Makes mixed dtypes an error in the tests of model and losses; optax itself relies on promotion."""
     strict = request.path.parent.name in ("model", "losses")
     with jax.numpy_dtype_promotion("strict" if strict else "standard"):
         yield
@@ -38,7 +39,7 @@ def strict_promotion(request: pytest.FixtureRequest):
 
 @pytest.fixture
 def as_users_run_it():
-    """Switches the shape and type checks off, which only tests have: what remains is what a user gets to see."""
+    """Disables the shape and type checks, which only tests have: the errors are then those that users see."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -49,15 +50,15 @@ SHARED_DIR = Path(os.environ.get("RPFNET_SHARED_DIR", Path(__file__).parents[2] 
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """Folder with the public image sets and the reference arrays, which are not part of the repository."""
+    """Returns the folder with the public image sets and reference arrays, which are not part of the repository."""
     if not SHARED_DIR.is_dir():
-        pytest.skip(f"needs the image sets and reference arrays, which are not at {SHARED_DIR} (RPFNET_SHARED_DIR)")
+        pytest.skip(f"needs the image sets and reference arrays, missing at {SHARED_DIR} (RPFNET_SHARED_DIR)")
     return SHARED_DIR
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
-    """Where the shared data must be there (CI), a test that skips although it uses them fails."""
+    """Fails tests that use the shared data and skip, if RPFNET_REQUIRE_SHARED is set (as in CI)."""
     report = yield
     uses_shared = "shared_dir" in getattr(item, "fixturenames", ())
     if report.skipped and uses_shared and os.environ.get("RPFNET_REQUIRE_SHARED"):
@@ -68,20 +69,20 @@ def pytest_runtest_makereport(item: pytest.Item):
 
 @pytest.fixture(scope="session")
 def released(shared_dir: Path) -> dict[str, np.ndarray]:
-    """What the authors' PyTorch code computes: inputs, outputs, losses and gradients of the released network."""
+    """Returns results of the authors' PyTorch code: inputs, outputs, losses and gradients of the released network."""
     with np.load(shared_dir / "reference" / "golden" / "released_network.npz") as arrays:
         return dict(arrays)
 
 
 @pytest.fixture(scope="session")
 def released_path(shared_dir: Path) -> Path:
-    """The authors' checkpoint, as they published it."""
+    """Returns the authors' checkpoint, as published."""
     return shared_dir / "reference" / "Model.pth"
 
 
 @pytest.fixture(scope="session")
 def flir_patches(shared_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """IR and VIS luminance of two real 48x56 crops, float32 in [0, 1], (2, 48, 56, 1)."""
+    """Returns IR and VIS luminance of two real 48x56 crops, float32 in [0, 1], (2, 48, 56, 1)."""
     from rpfnet_jax.data.images import read_gray
     from rpfnet_jax.data.pairs import find_pairs
 

@@ -1,8 +1,8 @@
 """The command line, `rpfnet COMMAND` or `python -m rpfnet_jax COMMAND`: the registry of commands, and `main`.
 
-A new command needs a line in `COMMANDS` and, in the module named there, a function `add_COMMAND(parser)`. It adds the
-command's arguments, and its docstring is the second part of `rpfnet COMMAND --help`. The parser's default `run` is the
-function that carries the command out.
+A new command needs a line in `COMMANDS` and, in the module named there, a function `add_COMMAND(parser)` that adds its
+arguments and sets the parser's default `run` to the function that carries the command out. The docstring of
+`add_COMMAND` is shown by `rpfnet COMMAND --help`, below the summary: an example first, then remarks.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def test_sets_that_differ_are_refused_with_a_list(rpfnet, methods, arguments, tm
 
 def test_bad_input_is_one_error(rpfnet, methods, arguments, tmp_path):
     noise, broken = f"noise={tmp_path / 'noise'}", tmp_path / "broken.csv"
-    broken.write_text("image,en\n1,2\n")
+    broken.write_text("name,en\n1,2\n")
     cases = [
         ([noise], "--ir and --vis are needed to measure noise"),
         ([*arguments, noise, noise], "two methods are called noise"),

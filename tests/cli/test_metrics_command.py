@@ -77,6 +77,7 @@ def test_without_csv_only_the_summary(metrics, folders):
     assert sorted(folders.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_processes_do_not_change_the_file(metrics, folders):
     one, two = folders / "1.csv", folders / "2.csv"
     assert metrics("--workers=1", f"--csv={one}").code == 0
