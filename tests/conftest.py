@@ -14,7 +14,7 @@ import pytest
 _CACHE = tempfile.TemporaryDirectory(prefix="rpfnet-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ.get("A6_T", "0.2")))
 # GPUs would otherwise multiply in TF32, which is too coarse for the tolerances of the tests.
 jax.config.update("jax_default_matmul_precision", "highest")
 

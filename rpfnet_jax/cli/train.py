@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -163,21 +164,24 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     _set_verbosity(options)
-    config = None if options.config is None else read_config(options.config, options.fields)
-    if config is None and options.fields:
-        raise ValueError(f"unknown arguments: {' '.join(options.fields)}")
-    if config is None and (options.weights == _UNTRAINED or options.data is None):
-        raise ValueError(f"--config is needed if --data is not given, and for --weights={_UNTRAINED}")
+    config: Any = None if options.config is None else read_config(options.config, options.fields)
+    if config is None:
+        if options.fields:
+            raise ValueError(f"unknown arguments: {' '.join(options.fields)}")
+        if options.weights == _UNTRAINED or options.data is None:
+            raise ValueError(f"--config is needed if --data is not given, and for --weights={_UNTRAINED}")
     path = Path(options.weights).expanduser()
     out = options.out.expanduser() if options.out else path.parent / "fused"
     weights = untrained(config) if options.weights == _UNTRAINED else load_weights(options.weights)
     defaults = weights.defaults.override(options.norm, options.adapt, options.color_range)
     net = Fuser(dataclasses.replace(weights, defaults=defaults))
-    if options.data:
-        pairs = find_pairs(options.data.expanduser(), trained_role(weights))
-    else:
+    if options.data is None:
         pairs = _validation_pairs(config, weights, out)
-    evaluate(net, pairs, out, f"{path.name} on {options.data or config.data.root}")
+        source = config.data.root
+    else:
+        pairs = find_pairs(options.data.expanduser(), trained_role(weights))
+        source = options.data
+    evaluate(net, pairs, out, f"{path.name} on {source}")
     # In a folder of its own: beside the fused images, `rpfnet metrics` and `rpfnet compare` would take it for one.
     write_png(out / "overview" / "contact_sheet.png", make_contact_sheet(pairs, out))
     print(f"images and tables: {out}, {out}/overview/contact_sheet.png")

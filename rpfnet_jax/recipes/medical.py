@@ -5,12 +5,14 @@ IR, and its chroma comes back in the result. --config.data.functional=ir swaps t
 functional image.
 """
 
+from typing import Literal
+
 from ml_collections import ConfigDict
 
 from rpfnet_jax.recipes import base, flir_plus
 
 
-def get_config(variant: str = "paper") -> ConfigDict:
+def get_config(variant: Literal["paper", "released", "plus"] = "paper") -> ConfigDict:
     """Returns the paper's recipe on the medical sets (also in the `released` reading), or that of `flir_plus` (`plus`).
 
     Raises:
