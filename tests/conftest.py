@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 # Several tests compile the same functions, which takes longer than running them. Workers and subprocesses inherit the
-# variable and so share the folder.
+# variables and so share the folder.
 _CACHE = tempfile.TemporaryDirectory(prefix="rpfnet-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ.get("A6_T", "0.2")))
+# Small programs too: reading one takes a quarter of the time of compiling it, and every worker needs the same ones.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 # GPUs would otherwise multiply in TF32, which is too coarse for the tolerances of the tests.
 jax.config.update("jax_default_matmul_precision", "highest")
 

@@ -77,10 +77,7 @@ def test_every_part_imports_only_the_parts_that_it_may():
 
 def test_recipes_import_only_configurations():
     names = {
-        name
-        for module, found in IMPORTS.items()
-        for target, name in found
-        if part(module) == "recipes" != part(target)
+        name for module, found in IMPORTS.items() for target, name in found if part(module) == "recipes" != part(target)
     }
     assert names
     assert all(name == "Reading" or name.endswith("Config") for name in names), names

@@ -80,7 +80,7 @@ def read_config(source: str, fields: Sequence[str] = ()) -> ConfigDict:
 
 
 def _set_verbosity(options: argparse.Namespace) -> None:
-    # By default Orbax reports every file, and JAX every kind of device that is not there.
+    # At a lower level Orbax logs every file, and JAX every kind of device that is missing.
     logging.set_verbosity(options.verbosity or logging.WARNING)
 
 
