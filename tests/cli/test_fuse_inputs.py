@@ -221,7 +221,8 @@ def test_weights_that_give_no_numbers_write_nothing(rpfnet, scenes, weights_path
     save_weights(tmp_path / "nan.safetensors", Weights(weights.model, variables))
     places = [f"--{side}={tmp_path / side}" for side in ("ir", "vis", "out")]
     found = reasons(rpfnet("fuse", f"--weights={tmp_path / 'nan.safetensors'}", f"--dtype={dtype}", *places))
-    assert found == {"a": "the fused image has values that are no numbers (NaN): the weights are not usable"}
+    assert list(found) == ["a"]
+    assert found["a"].endswith("has values that are no numbers (NaN): the weights are not usable")
     assert files(tmp_path / "out") == []
 
 
