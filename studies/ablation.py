@@ -1,17 +1,17 @@
-"""The paper's Tables 1 to 3 by our own training: stages, weight of L_s, ablation of components.
+"""Trains the cases of the paper's Tables 1 to 3: number of stages, weight of L_s, ablation of components.
 
     python studies/ablation.py --study=stages --data=DIR --workdir=RUNS/studies --steps=300 --seeds 0 1 2
     python studies/ablation.py --study=lambda2 --data=DIR --workdir=RUNS/studies --steps=300 --seeds 0 1 2
     python studies/ablation.py --study=components --data=DIR --workdir=RUNS/studies --steps=300 --seeds 0 1 2
 
-DIR is laid out as configs/flir.py wants it; `synthetic` uses the embedded scenes. The cases are in `studies/cases.py`;
-all else is configs/flir.py with the options below. Each run has a folder of its own, named by the fields that it
-changes, its steps and its seed: what is finished is not done again, what was interrupted is continued, and the three
+DIR is laid out as `configs/flir.py` expects; `synthetic` uses the embedded scenes. `studies/cases.py` lists the cases.
+Everything else is `configs/flir.py` with the options below. Each run has its own folder, named after the changed
+fields, the number of steps and the seed. Finished runs are not repeated, interrupted ones are continued, and the three
 studies share the runs that they have in common (the paper's own method).
 
-Leaves `<workdir>/<study>.csv`, a row per run, and `<workdir>/<study>.md`: the paper's rows, ours as mean ± population
-standard deviation over the seeds, and per metric how far both put the cases into the same order. Numbers of short
-runs are not the paper's; only the order is compared.
+Writes `<workdir>/<study>.csv`, one row per run, and `<workdir>/<study>.md`: the paper's rows, ours as mean ± population
+standard deviation over the seeds, and for each metric how well the two orders of the cases agree. The numbers of short
+runs are not comparable with the paper's; only the order is.
 """
 
 from __future__ import annotations
@@ -32,19 +32,16 @@ from ml_collections import ConfigDict
 from scipy import stats
 from tabulate import tabulate
 
-# Run as a script, the folder of this file is on the path and the configurations are not.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from configs import flir
+from cases import METRICS, STUDIES, Case, Study
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.metrics import COLUMNS, PROTOCOLS, Summary, summarise
 from rpfnet_jax.model import variable_shapes
 from rpfnet_jax.pipeline import Trained, train_and_evaluate
+from rpfnet_jax.recipes import flir
 from rpfnet_jax.recipes.base import model_config
 from rpfnet_jax.reports import comparison_table
-from rpfnet_jax.runtime import enable_compilation_cache, keep_freed_memory, offer_cores
+from rpfnet_jax.runtime import prepare_process
 from rpfnet_jax.training import CheckpointError, DivergedError
-from studies.cases import METRICS, STUDIES, Case, Study
 
 PROTOCOL = "paper"
 _RECORD = "run.json"
@@ -53,17 +50,17 @@ Row = dict[str, Any]
 
 
 class Stopped(Exception):  # noqa: N818 (not an error)
-    """A signal asked a run to stop; the same command continues."""
+    """A signal stopped a run; the same command continues it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What all runs of a study have in common.
+    """Settings shared by all runs of a study.
 
     Attributes:
-        workdir: of all runs and tables.
+        workdir: parent folder of all runs and tables.
         base: the configuration that the cases change.
-        seeds: each case is run once with each.
+        seeds: each case is run once with each of them.
     """
 
     workdir: Path
@@ -71,26 +68,26 @@ class Plan:
     seeds: Sequence[int]
 
     def config(self, case: Case, seed: int) -> ConfigDict:
-        """The configuration of one run."""
+        """Returns the configuration of one run."""
         config = self.base.copy_and_resolve_references()
         config.update_from_flattened_dict({**case.fields, "seed": seed, "name": case.slug})
         return config
 
     def folder(self, case: Case, seed: int) -> Path:
-        """Of one run."""
+        """Returns the folder of one run."""
         return self.workdir / "runs" / f"{case.slug},steps={self.base.steps},seed={seed}"
 
 
 def run(plan: Plan, case: Case, seed: int) -> Row:
-    """Trains and measures one case with one seed, unless that is done: its row of the table.
+    """Trains and measures one case with one seed, unless that was done before, and returns its row.
 
     Raises:
-        Stopped: a signal asked for it.
-        CheckpointError: the folder holds a run of another configuration.
+        Stopped: a signal stopped the run.
+        CheckpointError: the folder holds a run with another configuration.
     """
     config, folder = plan.config(case, seed), plan.folder(case, seed)
     path, asked = folder / _RECORD, json.loads(config.to_json())
-    # The seconds of a run that was interrupted are those of all its parts.
+    # An interrupted run's seconds are the sum over its parts.
     record = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "row": None}
     if record["row"] is None or record["config"] != asked:
         result = train_and_evaluate(config, folder)
@@ -103,27 +100,37 @@ def run(plan: Plan, case: Case, seed: int) -> Row:
     return {"case": case.name, **record["row"]}
 
 
-def run_study(name: str, study: Study, plan: Plan) -> str:
-    """Makes all runs of a study; writes its CSV after each of them and its page at the end, which it returns.
+def run_cases(cases: Sequence[Case], plan: Plan, table: Path) -> list[Row]:
+    """Makes all runs, rewriting the CSV file `table` after each of them, and returns their rows.
 
-    The seeds are the outer loop, so that an interrupted study has all cases with the first seeds.
+    The seeds are the outer loop, so an interrupted study has every case with the first seeds.
 
     Raises:
-        Stopped, CheckpointError: as `run`.
+        Stopped, CheckpointError: see `run`.
     """
     rows: list[Row] = []
     for seed in plan.seeds:
-        for case in study.cases:
-            print(f"{name}: {case.name}, seed {seed}", flush=True)
+        for case in cases:
+            print(f"{case.name}, seed {seed}", flush=True)
             rows.append(run(plan, case, seed))
-            write_atomically(plan.workdir / f"{name}.csv", make_csv(rows).encode())
-    page = report(study, rows)
+            write_atomically(table, _csv(rows).encode())
+    return rows
+
+
+def run_study(name: str, plan: Plan) -> str:
+    """Makes all runs of a study of `STUDIES`, writes its CSV file and its page, and returns the page.
+
+    Raises:
+        Stopped, CheckpointError: see `run`.
+    """
+    study = STUDIES[name]
+    page = report(study, run_cases(study.cases, plan, plan.workdir / f"{name}.csv"))
     write_atomically(plan.workdir / f"{name}.md", page.encode())
     return page
 
 
 def report(study: Study, rows: Sequence[Row]) -> str:
-    """The page of a study from the rows of its runs."""
+    """Formats the page of a study from the rows of its runs."""
     measured = {case.name: [row for row in rows if row["case"] == case.name] for case in study.cases}
     summaries = {
         name: summarise({column: row[column] for column in COLUMNS} for row in runs) for name, runs in measured.items()
@@ -144,7 +151,7 @@ def report(study: Study, rows: Sequence[Row]) -> str:
             "",
             comparison_table(summaries, PROTOCOL, printed).render(),
             "",
-            "Do both put the cases into the same order? Rank correlations over the cases, 1: yes, -1: the reverse:",
+            "Rank correlation of the two orders of the cases (1: the same order, -1: reversed):",
             "",
             _agreement_table(study, summaries),
             "",
@@ -155,7 +162,7 @@ def report(study: Study, rows: Sequence[Row]) -> str:
 
 
 def agreement(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """Spearman's and Kendall's rank correlation of two rows of means; NaN where all values of one are the same."""
+    """Computes Spearman's and Kendall's rank correlation; NaN where all values of one side are equal."""
     if len(set(ours)) == 1 or len(set(theirs)) == 1:
         return math.nan, math.nan
     return float(stats.spearmanr(ours, theirs).statistic), float(stats.kendalltau(ours, theirs).statistic)
@@ -172,7 +179,7 @@ def _agreement_table(study: Study, summaries: Mapping[str, Mapping[str, Summary]
 
 def _row(config: ConfigDict, result: Trained, seconds: float) -> Row:
     shapes = variable_shapes(model_config(config)).items()
-    assert result.evaluation is not None  # It is there when the run has finished.
+    assert result.evaluation is not None  # Every finished run has one.
     return {
         "seed": config.seed,
         "steps": result.steps,
@@ -184,8 +191,7 @@ def _row(config: ConfigDict, result: Trained, seconds: float) -> Row:
     }
 
 
-def make_csv(rows: Sequence[Row]) -> str:
-    """The rows of `run` as a file."""
+def _csv(rows: Sequence[Row]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -193,8 +199,21 @@ def make_csv(rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
-def with_options(config: ConfigDict, options: argparse.Namespace) -> ConfigDict:
-    """A configuration with the options of the command line."""
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser with the options that every training study has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="the training data, as config.data.root of configs/flir.py")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder for all runs and tables")
+    parser.add_argument("--steps", type=int, required=True, help="updates per run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--patch-size", type=int, default=128)
+    parser.add_argument("--pairs", type=int, default=0, help="number of validation pairs to measure; 0: all")
+    return parser
+
+
+def make_plan(config: ConfigDict, options: argparse.Namespace) -> Plan:
+    """Applies the command-line options to the configuration that the cases change."""
     fields = {
         "steps": options.steps,
         "batch_size": options.batch_size,
@@ -206,56 +225,37 @@ def with_options(config: ConfigDict, options: argparse.Namespace) -> ConfigDict:
         "log.panels_every_steps": 0,
     }
     config.update_from_flattened_dict(fields)
-    return config
-
-
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that every study has."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="as config.data.root of configs/flir.py")
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--steps", type=int, required=True, help="updates of each run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--patch-size", type=int, default=128)
-    parser.add_argument("--pairs", type=int, default=0, help="validation pairs to measure; 0: all")
-    return parser
+    return Plan(options.workdir, config, options.seeds)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--study", choices=STUDIES, required=True)
     return parser.parse_args(arguments)
 
 
 def run_command(make_page: Callable[[Plan], str], config: ConfigDict, options: argparse.Namespace) -> None:
-    """What a study does when it is run as a script: prints its page, says how it was stopped, or ends with an error.
+    """Runs a study as a command: prints its page, reports a stop, or exits with a one-line error.
 
     Args:
         make_page: makes the runs and returns the page.
-        config: what the cases change, before the options.
-        options: of `make_parser`.
+        config: the configuration that the cases change, before `options` are applied.
+        options: from `make_parser`.
     """
-    keep_freed_memory()
-    offer_cores()
-    enable_compilation_cache()
+    prepare_process()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        print(make_page(Plan(options.workdir, with_options(config, options), options.seeds)))
+        print(make_page(make_plan(config, options)))
     except Stopped as stopped:
         print(stopped)
     except KeyboardInterrupt:
-        # Outside the steps, where nothing is under way that could be lost.
+        # Between training steps nothing is in progress that could be lost.
         print("stopped; the same command continues")
     except (OSError, ValueError, CheckpointError, DivergedError) as error:
         sys.exit(f"error: {error}")
 
 
-def main() -> None:
-    options = parse()
-    run_command(lambda plan: run_study(options.study, STUDIES[options.study], plan), flir.get_config(), options)
-
-
 if __name__ == "__main__":
-    main()
+    OPTIONS = parse()
+    run_command(lambda plan: run_study(OPTIONS.study, plan), flir.get_config(), OPTIONS)

@@ -1,6 +1,6 @@
-"""The paper's studies as data: which fields of the configuration each case changes, and what the paper printed.
+"""The paper's Tables 1 to 3 as data: the configuration fields that each case changes, and the printed numbers.
 
-Metrics as printed, on FLIR's 40 validation pairs; the protocol is `paper`.
+The printed metrics are means over the 40 validation pairs of FLIR, protocol `paper`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ class Case:
     """One row of a table.
 
     Attributes:
-        name: of the row.
-        fields: fields that differ from the study's configuration; none: the paper's own method.
-        printed: the paper's means, in the order of `METRICS`.
+        name: the label of the row.
+        fields: configuration fields that differ from the study's base; empty for the paper's own method.
+        printed: the paper's means, in the order of `METRICS`; empty for a case that the paper does not have.
     """
 
     name: str
     fields: Mapping[str, Any]
-    printed: tuple[float, ...]
+    printed: tuple[float, ...] = ()
 
     @property
     def slug(self) -> str:
-        """Names a run of these fields: cases of different studies with the same fields are one run."""
+        """Name of the run's folder; cases of different studies that change the same fields share one run."""
         return ",".join(f"{name}={value}" for name, value in self.fields.items()) or "ours"
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """One table of the paper: its title and its rows."""
+    """One table of the paper."""
 
     title: str
     cases: tuple[Case, ...]
@@ -90,7 +90,7 @@ STUDIES: Mapping[str, Study] = {
             ),
             Case("w/o CPM", {"model.cpm": False}, (7.422, 4.687, 10.21, 0.628, 1.663, 0.553)),
             Case(
-                # The auxiliary decoder reads the residual features: without the branch it has nothing to decode.
+                # The auxiliary decoder reads the residual features, so it goes with the residual branch.
                 "w/o res prior",
                 {"model.residual_prior": False, "model.cpm": False, "loss.auxiliary": False},
                 (7.387, 5.282, 10.61, 0.640, 1.684, 0.610),

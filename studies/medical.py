@@ -1,9 +1,9 @@
-"""Medical fusion beside the paper's Table 6: MRI-PET, MRI-SPECT, and both together as the paper prints them.
+"""Compares medical fusion with the paper's Table 6: MRI-PET, MRI-SPECT, and both together, as the paper prints them.
 
     python studies/medical.py --weights=RUNS/medical/weights.safetensors --data=DIR --out=RUNS/medical/table6
 
-DIR holds mri-pet/test and mri-spect/test, laid out as configs/medical.py says. The side that PET and SPECT play is that
-of the weights' training. Leaves fused pictures and metrics per set, and `table.md`.
+DIR holds mri-pet/test and mri-spect/test, laid out as `configs/medical.py` describes. PET and SPECT take the role that
+they had when the weights were trained. Writes the fused images and metrics of each set, and `table.md`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import summarise
 from rpfnet_jax.pipeline import evaluate, trained_role
 from rpfnet_jax.reports import comparison_table
-from rpfnet_jax.runtime import enable_compilation_cache
+from rpfnet_jax.runtime import prepare_process
 from rpfnet_jax.weights import load_weights
 
 SETS = {"MRI-PET": "mri-pet/test", "MRI-SPECT": "mri-spect/test"}
-# Table 6: 10 MRI-PET and 20 MRI-SPECT pairs together.
+# Table 6: means over 10 MRI-PET and 20 MRI-SPECT pairs together.
 PAPER = {
     "MATR": (5.15, 6.86, 9.41, 0.75, 0.28, 0.34),
     "MMIF-INet": (5.15, 8.64, 9.34, 0.81, 1.37, 0.71),
@@ -35,7 +35,11 @@ Rows = Mapping[str, Mapping[str, float]]
 
 
 def measure(weights: Path, data: Path, out: Path) -> dict[str, Rows]:
-    """Fuses and measures each set: its title, with the number of its pairs, -> image -> metrics."""
+    """Fuses and measures each set.
+
+    Returns:
+        Title of the set, with its number of pairs -> name of the image -> metrics.
+    """
     loaded = load_weights(weights)
     net, rows = Fuser(loaded), {}
     for name, folder in SETS.items():
@@ -46,7 +50,7 @@ def measure(weights: Path, data: Path, out: Path) -> dict[str, Rows]:
 
 
 def table(sets: Mapping[str, Rows]) -> str:
-    """The paper's rows, and ours per set and together, under both protocols."""
+    """Formats the paper's rows, and ours for each set and for both together, under both protocols."""
     summaries = {title: summarise(rows.values()) for title, rows in sets.items()}
     together = [row for rows in sets.values() for row in rows.values()]
     summaries[f"both, {len(together)} pairs"] = summarise(together)
@@ -62,7 +66,7 @@ def main() -> None:
     for name in ("weights", "data", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
-    enable_compilation_cache()
+    prepare_process(cpu_devices=False)
     page = table(measure(options.weights, options.data, options.out))
     write_atomically(options.out / "table.md", page.encode())
     print(page)

@@ -1,11 +1,11 @@
-"""What each difference between the paper and the released code amounts to: the tables of docs/two-readings.md.
+"""Measures each difference between the paper and the released code: the tables of the two readings in docs/paper.md.
 
     python studies/readings.py --weights=Model.pth --data=DIR
 
-DIR holds flir/train with ir/ and vis/. For the losses one field at a time is switched from the `paper` preset, on a
-batch of 16 patches fused by the given weights: the value of the term that changes, and the cosine between the
-gradients of the whole objective before and after, with respect to the fused picture F or the map M'. A cosine of 1
-means that training is pulled the same way, up to length.
+DIR holds flir/train with ir/ and vis/. For the losses, one field at a time is changed from the `paper` preset, on a
+batch of 16 patches fused by the given weights. The table shows the value of each term that changes, and the cosine
+between the gradients of the whole objective before and after, with respect to the fused image F and to the map M'. A
+cosine of 1 means that both gradients point in the same direction.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.losses import LossConfig, adaptive_weight, objective, thermal_mask
 from rpfnet_jax.model import variable_shapes
 from rpfnet_jax.pipeline import open_patches
+from rpfnet_jax.runtime import prepare_process
 from rpfnet_jax.weights import load_weights
 
 MODEL_FIELDS = {"gate_kernel": 1, "attention": False, "merge": "concat", "spectral_input": "raw", "share_stages": False}
@@ -42,7 +43,7 @@ PATCHES = 16
 
 
 def model_table() -> str:
-    """Parameters of the `paper` preset with one field switched, and of both presets."""
+    """Counts the parameters of both presets, and of the `paper` preset with one field changed."""
     paper, released = ModelConfig.preset("paper"), ModelConfig.preset("released")
     rows = [["paper", _parameters(paper)]]
     for field, value in MODEL_FIELDS.items():
@@ -51,11 +52,11 @@ def model_table() -> str:
 
 
 def loss_table(weights: Path, data: Path) -> str:
-    """Terms and gradient directions of the objective, one field switched at a time."""
+    """Computes the terms and gradient directions of the objective, with one field changed at a time."""
     batch = open_patches(find_pairs(data / "flir" / "train"), PATCHES, 128, seed=0).head(PATCHES)
     ir, vis = (jnp.asarray(batch[side]) / jnp.float32(255) for side in ("ir", "vis"))
     fused = Fuser(load_weights(weights)).fuse_luminance(ir, vis, norm="image")
-    # The auxiliary decoder is not among the released weights: M' = IR is what the saliency losses ask it to be like.
+    # The released weights have no auxiliary decoder. M' = IR stands in: the saliency losses train M' towards it.
     gradient = jax.jit(jax.grad(objective, argnums=(0, 1), has_aux=True), static_argnums=4)
     paper = LossConfig.preset("paper")
     (fused_0, map_0), terms_0 = gradient(fused, ir, ir, vis, paper)
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
+    prepare_process(cpu_devices=False)
     print(f"{model_table()}\n\n{loss_table(options.weights, options.data)}")
 
 

@@ -1,14 +1,15 @@
-"""The paper's numbers and the authors' weights, side by side: the tables and the figure of docs/reproduction.md.
+"""Compares the paper's numbers with those of the authors' weights: tables and figure of docs/paper.md.
 
     python studies/reproduction.py --weights=Model.pth --data=DIR --out=RUNS/reproduction
 
-DIR holds tno/test, flir/val, flir/train, msrs/test and m3fd/test, each with ir/ and vis/. Two ways to the pictures:
+DIR holds tno/test, flir/val, flir/train, msrs/test and m3fd/test, each with ir/ and vis/. The images are fused in two
+ways:
 
-- `authors`: what their test script does. Pictures cropped at the top left to multiples of 16, statistics of each image,
-  colour restored as if the luminance were studio range.
-- `clean`: native size, statistics of each image, full range.
+- `authors`: as their test script does it. Images are cropped to multiples of 16 (keeping the top left corner), each
+  image has its own norm statistics, and colour is restored as if the luminance were studio range.
+- `clean`: native size, each image's own norm statistics, full range.
 
-What a former call has finished is not done again. Needs the extra `report`.
+Results of an earlier call are reused. Needs the extra `report`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import summarise
 from rpfnet_jax.pipeline import evaluate
 from rpfnet_jax.reports import comparison_table, encode, read_metrics_csv, spread_figure
-from rpfnet_jax.runtime import enable_compilation_cache
+from rpfnet_jax.runtime import prepare_process
 from rpfnet_jax.weights import load_weights
 
 SETS = {"TNO": "tno/test", "FLIR": "flir/val", "MSRS": "msrs/test", "M3FD": "m3fd/test"}
-# Table 4, row "Ours"; FLIR: Tables 1 to 3, the chosen setting.
+# The row "Ours" of Table 4; for FLIR the chosen setting of Tables 1 to 3.
 PAPER = {
     "TNO": {"EN": 7.44, "SF": 6.03, "SD": 10.29, "CC": 0.52, "SCD": 1.82, "VIFF": 1.18},
     "FLIR": {"EN": 7.434, "SF": 6.235, "SD": 10.69, "CC": 0.642, "SCD": 1.736, "VIFF": 0.675},
@@ -46,14 +47,14 @@ Rows = Mapping[str, Mapping[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Where the study reads and writes."""
+    """The inputs and the output folder of the study."""
 
     weights: Path
     data: Path
     out: Path
 
     def measure(self, label: str, name: str, pairs: list[Pair], weights: Path, **options: str) -> Rows:
-        """Metrics of each picture of one set; fused and measured only if that was not done before."""
+        """Returns the metrics of each image of one set; reuses those of an earlier call."""
         folder = self.out / label / name
         table, done = folder / "metrics.csv", folder / "done.json"
         record = {"weights": load_weights(weights).provenance, "pairs": fingerprint(pairs), "options": options}
@@ -65,19 +66,19 @@ class Study:
         return read_metrics_csv(table.read_text())
 
     def cropped(self, name: str) -> list[Pair]:
-        """The pairs of a set as the authors' script sees them, written as PNG: without loss."""
+        """Returns the pairs of a set cropped as the authors' script crops them, written as PNG, which is lossless."""
         root = self.out / "cropped" / name
         for pair in find_pairs(self.data / SETS[name]):
             for side in ("ir", "vis"):
                 target = root / side / f"{pair.name}.png"
                 if not target.exists():
-                    picture = read_image(getattr(pair, side))
-                    height, width = (size // MULTIPLE * MULTIPLE for size in picture.shape[:2])
-                    write_png(target, picture[:height, :width])
+                    image = read_image(getattr(pair, side))
+                    height, width = (size // MULTIPLE * MULTIPLE for size in image.shape[:2])
+                    write_png(target, image[:height, :width])
         return find_pairs(root)
 
     def calibrated(self, norm: str) -> Path:
-        """The weights with running statistics of FLIR's training patches."""
+        """Returns the weights with running statistics measured on FLIR's training patches."""
         path = self.out / f"calibrated_{norm}.safetensors"
         if not path.exists():
             data = str(self.data / "flir" / "train")
@@ -86,8 +87,8 @@ class Study:
         return path
 
 
-def paths_to_the_pictures(study: Study) -> str:
-    """The paper's rows beside the authors' way and the clean one, both protocols, and the figure."""
+def compare_with_paper(study: Study) -> str:
+    """Formats the paper's rows beside both ways of fusing, under both protocols, and writes the figure."""
     pages, spread = [], {}
     for name, folder in SETS.items():
         pairs = find_pairs(study.data / folder)
@@ -106,7 +107,7 @@ def paths_to_the_pictures(study: Study) -> str:
 
 
 def norm_modes(study: Study) -> str:
-    """`running` as stored, `running` calibrated, `image`: FLIR and TNO, clean path."""
+    """Formats the norm modes `running` (as stored, and calibrated) and `image` on FLIR and TNO, fused the clean way."""
     pages = []
     for name in ("FLIR", "TNO"):
         pairs = find_pairs(study.data / SETS[name])
@@ -131,8 +132,8 @@ def main() -> None:
     for name in ("weights", "data", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     study = Study(**vars(parser.parse_args()))
-    enable_compilation_cache()
-    report = f"{paths_to_the_pictures(study)}\n{norm_modes(study)}"
+    prepare_process(cpu_devices=False)
+    report = f"{compare_with_paper(study)}\n{norm_modes(study)}"
     write_atomically(study.out / "tables.md", report.encode())
     print(report)
 

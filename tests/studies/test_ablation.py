@@ -1,4 +1,4 @@
-"""The driver of the studies: shared runs, resumption, tables."""
+"""The training studies: shared runs, resumption, tables."""
 
 import csv
 import math
@@ -6,32 +6,32 @@ import math
 import numpy as np
 import pytest
 
-from configs import flir
+import ablation
+from ablation import Stopped, agreement, make_plan, parse, report, run, run_study
+from cases import METRICS, STUDIES, Case, Study
 from rpfnet_jax.metrics import COLUMNS
 from rpfnet_jax.pipeline import train_and_evaluate
+from rpfnet_jax.recipes import flir
 from rpfnet_jax.training import CheckpointError
-from studies import ablation
-from studies.ablation import Plan, Stopped, agreement, parse, report, run, run_study, with_options
-from studies.cases import METRICS, STUDIES, Case, Study
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 OURS = Case("ours", {}, (7.4, 6.2, 10.7, 0.64, 1.74, 0.68))
 WITHOUT = Case("w/o res prior", STUDIES["components"].cases[7].fields, (7.3, 5.2, 10.6, 0.64, 1.68, 0.61))
-TINY = Study("Tiny", (WITHOUT, OURS))
 
 
 @pytest.fixture
 def plan(tmp_path):
     options = ["--study=stages", "--data=synthetic", f"--workdir={tmp_path}", "--steps=1", "--pairs=1"]
-    config = with_options(flir.get_config(), parse([*options, "--batch-size=2", "--patch-size=32"]))
+    plan = make_plan(flir.get_config(), parse([*options, "--batch-size=2", "--patch-size=32"]))
     tiny = {"model.channels": 4, "model.stages": 1, "data.patches": 2, "data.scenes": 2, "data.validation_scenes": 2}
-    config.update_from_flattened_dict(tiny)
-    return Plan(tmp_path, config, seeds=[0])
+    plan.base.update_from_flattened_dict(tiny)
+    return plan
 
 
-def test_a_study_runs_once_and_leaves_its_tables(plan, monkeypatch):
-    page = run_study("tiny", TINY, plan)
+def test_a_study_runs_once_and_writes_its_tables(plan, monkeypatch):
+    monkeypatch.setattr(ablation, "STUDIES", {"tiny": Study("Tiny", (WITHOUT, OURS))})
+    page = run_study("tiny", plan)
     assert page == (plan.workdir / "tiny.md").read_text()
     assert "1 steps at batch 2, 1 seed(s), 1 pairs" in page
     with (plan.workdir / "tiny.csv").open() as file:
@@ -41,8 +41,8 @@ def test_a_study_runs_once_and_leaves_its_tables(plan, monkeypatch):
     assert int(rows[0]["parameters"]) < int(rows[1]["parameters"])
     assert all(float(row["train_seconds"]) > 0 and float(row["en"]) > 1 for row in rows)
 
-    monkeypatch.setattr(ablation, "train_and_evaluate", lambda *arguments: pytest.fail("a finished run was made again"))
-    assert run_study("tiny", TINY, plan) == page
+    monkeypatch.setattr(ablation, "train_and_evaluate", lambda *arguments: pytest.fail("a finished run was repeated"))
+    assert run_study("tiny", plan) == page
 
 
 def test_an_interrupted_run_is_continued_and_its_seconds_add_up(plan, monkeypatch):

@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import flir
+from cases import METRICS, STUDIES
 from rpfnet_jax.pipeline import make_patch_source, untrained
+from rpfnet_jax.recipes import flir
 from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config
 from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import create_state, make_networks, make_optimizer, make_train_step
 from rpfnet_jax.training.monitor import make_panels
-from studies.cases import METRICS, STUDIES
 
 ALL_TERMS = {"total", "contrastive", "structure", "saliency_gradient", "saliency_region", "grad_norm", "skipped"}
 CASES = {case.slug: case for study in STUDIES.values() for case in study.cases}

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medical import PAPER, measure, table
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.metrics import COLUMNS, to_gray8
 from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
 from rpfnet_jax.weights import Weights, save_weights
-from studies.medical import PAPER, measure, table
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from configs import flir_plus, flir_small
+from plus import CASES, COLUMNS, report
+from rpfnet_jax.recipes import flir_plus
 from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
-from studies.plus import CASES, COLUMNS, report
 
 
 def settings(config):
@@ -14,7 +14,7 @@ def settings(config):
 
 @pytest.mark.parametrize("case", CASES[1:], ids=lambda case: case.name)
 def test_each_case_changes_one_thing(case):
-    config = flir_small.get_config()
+    config = flir_plus.get_config("small")
     plain = settings(config)
     config.update_from_flattened_dict(case.fields)
     changed = [ours != theirs for ours, theirs in zip(settings(config), plain, strict=True)]
@@ -23,7 +23,7 @@ def test_each_case_changes_one_thing(case):
 
 
 def test_the_small_sibling_differs_from_flir_plus_in_size_alone():
-    (small, *rest), (large, *same) = settings(flir_small.get_config()), settings(flir_plus.get_config())
+    (small, *rest), (large, *same) = settings(flir_plus.get_config("small")), settings(flir_plus.get_config())
     assert rest == same
     assert (small.channels, small.stages) == (16, 1)
     assert (large.channels, large.stages) == (32, 3)
