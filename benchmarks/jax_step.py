@@ -1,42 +1,40 @@
-"""Our side of the train-step comparison: the package's own step, and its initial parameters under torch names."""
+"""Our training step, compiled, for `train_step.py` and `step_time.py`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
-from benchmarks.fixed_batch import fixed_batch
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
 from rpfnet_jax.training.parallel import make_mesh, replicate, spread
-from rpfnet_jax.weights import to_torch
+from shared import fixed_batch
 
 
 class CompiledStep:
-    """A train step, compiled ahead of its first call. Called, it trains once and returns the loss before the update.
+    """A training step compiled ahead of its first call.
 
-    All devices share the batch, as in `train.py`.
+    A call trains once on `fixed_batch(batch, patch)` and returns the loss before the update, after the new state is
+    complete. All devices share the batch, as in `train.py`.
 
     Args:
         model: the network.
         losses: its objective.
-        batch: number of patches of `fixed_batch`.
-        patch: their side.
+        batch: number of patches.
+        patch: their side in pixels.
 
     Attributes:
-        state: the parameters and what belongs to them.
+        state: the training state after the last call.
         compiled: the executable.
-        compile_seconds: what tracing and compiling took.
+        compile_seconds: the time that tracing and compiling took.
     """
 
     def __init__(self, model: ModelConfig, losses: LossConfig, batch: int, patch: int) -> None:
         networks = make_networks(model)
-        # So long a run that the schedule never drops the rate during the comparison.
+        # With so many steps the schedule never lowers the rate during a benchmark.
         optimizer = make_optimizer(OptimizerConfig(), total_steps=1_000_000)
         mesh = make_mesh("auto", batch)
         self.state = replicate(create_state(networks, optimizer, seed=0), mesh)
@@ -50,17 +48,3 @@ class CompiledStep:
         self.state, terms = self.compiled(self.state, self._infrared, self._visible)
         jax.block_until_ready(self.state)
         return float(terms["total"])
-
-
-def make_jax_step(batch: int, patch: int) -> tuple[Callable[[], float], Mapping[str, np.ndarray], float]:
-    """The contract is written down at `JaxStep` in `train_step.py`."""
-    step = CompiledStep(ModelConfig.preset("released"), LossConfig.preset("released"), batch, patch)
-    parameters = _torch_parameters(step.state.params["fusion"], step.state.params["auxiliary"])
-    return step, parameters, step.compile_seconds
-
-
-def _torch_parameters(fusion: Mapping[str, Any], auxiliary: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    decoder = to_torch({"params": auxiliary})
-    # The torch side leaves out the attention that the released network computes and drops.
-    named = {name: value for name, value in to_torch({"params": fusion}).items() if "_attention." not in name}
-    return named | {f"aux.{name}": value for name, value in decoder.items()}

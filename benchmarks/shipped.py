@@ -1,50 +1,61 @@
-"""The weights that come with the package against each other: size, speed and quality.
+"""Compares the shipped weights with each other: size, speed and quality.
 
     python benchmarks/shipped.py --data=data/flir/val --figure=docs/images/shipped.png
 
-Times are of the network alone, batch 1, each in its own norm mode and all in turns, so that a drifting machine slows
-every one. Quality is the mean over the pairs of --data. Writes Markdown; the figure is the paper's Figure 1b's kind.
-Needs the extra `report`.
+Times are those of the network alone, batch 1, each in its own norm mode and all in turns, so that all feel a machine
+that slows down. Quality is the mean over the pairs of --data. Writes Markdown; the figure is of the kind of the paper's
+Figure 1b. Needs the extra `report`.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-# Run as a script, the folder of this file is on the path and the package is not.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-from benchmarks.torch_side import add_timing_arguments, use_threads
-from rpfnet_jax.runtime import keep_freed_memory
+from rpfnet_jax import Fuser, load
+from rpfnet_jax.data.pairs import find_pairs
+from rpfnet_jax.files import write_atomically
+from rpfnet_jax.inference.cost import fusion_cost
+from rpfnet_jax.pipeline import evaluate_pairs
+from rpfnet_jax.reports import Bubble, bubble_figure, encode
+from rpfnet_jax.runtime import prepare_process
+from torch_side import add_timing_arguments, use_threads
 
 COLUMNS = {"EN": "en", "CC": "cc", "SCD": "scd", "VIFp": "vifp_standard", "Qabf": "qabf", "SSIM": "ssim"}
+
+
+def measure_seconds(nets: Mapping[str, Fuser], rounds: int) -> dict[str, float]:
+    """Returns the median seconds of one 480x640 image for each network."""
+    images = np.random.default_rng(0).random((2, 1, 480, 640, 1), np.float32)
+    seconds: dict[str, list[float]] = {name: [] for name in nets}
+    # The first round compiles.
+    for number in range(rounds + 1):
+        for name, net in nets.items():
+            start = time.perf_counter()
+            net.fuse_luminance(*images).block_until_ready()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of pairs to measure quality on")
     parser.add_argument("--names", nargs="+", default=["flir", "flir_plus", "flir_small"], help="shipped weights")
-    parser.add_argument("--metric", choices=COLUMNS, default="VIFp", help="of the figure")
+    parser.add_argument("--metric", choices=COLUMNS, default="VIFp", help="metric of the figure")
     parser.add_argument("--figure", type=Path, help="the figure to write, .png or .pdf")
     add_timing_arguments(parser, rounds=9)
     args = parser.parse_args()
 
     use_threads(args.threads)
-    keep_freed_memory()
-    # Only now, when the cores are chosen.
-    from rpfnet_jax import load
-    from rpfnet_jax.cli.arguments import write_figure
-    from rpfnet_jax.data.pairs import find_pairs
-    from rpfnet_jax.inference.cost import fusion_cost
-    from rpfnet_jax.pipeline import evaluate_pairs
-    from rpfnet_jax.reports import Bubble, bubble_figure
-
+    prepare_process(cpu_devices=False)
     nets = {name: load(name) for name in args.names}
-    times = _times(nets, args.rounds)
+    times = measure_seconds(nets, args.rounds)
     pairs = find_pairs(args.data)
     slowest = max(times.values())
     print(f"| name | parameters | GFLOPs | 480x640 | speed | {' | '.join(COLUMNS)} |\n|{'---|' * (5 + len(COLUMNS))}")
@@ -61,23 +72,8 @@ def main() -> None:
         quality = summary[COLUMNS[args.metric]].mean
         bubbles.append(Bubble(f"{name}, {seconds:.2f} s", quality, cost.parameters, cost.gflops))
     if args.figure:
-        write_figure(args.figure, bubble_figure(args.metric, bubbles), 150)
-
-
-def _times(nets: dict, rounds: int) -> dict[str, float]:
-    """Median seconds of one 480x640 picture."""
-    import numpy as np
-
-    images = np.random.default_rng(0).random((2, 1, 480, 640, 1), np.float32)
-    seconds: dict[str, list[float]] = {name: [] for name in nets}
-    # The first round compiles.
-    for number in range(rounds + 1):
-        for name, net in nets.items():
-            start = time.perf_counter()
-            net.fuse_luminance(*images).block_until_ready()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        figure = encode(bubble_figure(args.metric, bubbles), args.figure.suffix.lower().lstrip("."), dpi=150)
+        write_atomically(args.figure, figure)
 
 
 if __name__ == "__main__":

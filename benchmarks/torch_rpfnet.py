@@ -27,7 +27,7 @@ def conv_block(inputs: int, outputs: int, kernel: int = 3, dilation: int = 1) ->
 
 
 def reconstruction_head(channels: int) -> nn.Sequential:
-    """Features to one picture in (0, 1)."""
+    """Maps features to one image in (0, 1)."""
     return nn.Sequential(
         *conv_block(channels, channels),
         *conv_block(channels, channels // 2),
@@ -148,7 +148,7 @@ class FusionNetwork(nn.Module):
         self.decoder = reconstruction_head(channels)
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (fused picture, residual features after the last stage)."""
+        """Returns (fused image, residual features after the last stage)."""
         residual = self.init_spatial(infrared - visible)
         fusion = self.init_freq(torch.cat([visible, infrared], dim=1))
         for _ in range(self.stages):

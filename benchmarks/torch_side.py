@@ -1,4 +1,4 @@
-"""The PyTorch side of the benchmarks: its environment, its allocator settings and its process."""
+"""The PyTorch process as our side sees it: environment, allocator settings, and the options of the benchmarks."""
 
 import argparse
 import os
@@ -11,8 +11,8 @@ from rpfnet_jax.runtime import available_cores
 
 FOLDER = Path(__file__).resolve().parent
 TORCH_VERSION = "2.13.0"
-# glibc gives blocks of 32 MiB and more back at once, and the kernel zeroes their pages at each allocation: PyTorch
-# then takes two to three times as long. To beat that would be no achievement, so PyTorch keeps its memory.
+# By default glibc returns blocks of 32 MiB and more to the system at once, and the kernel zeroes their pages at each
+# allocation, which makes PyTorch two to three times slower. For a fair comparison PyTorch keeps its memory too.
 MALLOC_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": "8000000000",
     "MALLOC_TRIM_THRESHOLD_": "16000000000",
@@ -21,17 +21,16 @@ MALLOC_SETTINGS = {
 
 
 class TorchProcess:
-    """A running worker script that answers each line with a line. A context manager: the process ends with the block.
+    """A running `torch_worker.py`, which answers each line with a line. A context manager: leaving it ends the process.
 
     Args:
         python: an interpreter with torch.
-        script: the worker, a file of this folder.
-        arguments: its command line.
+        arguments: the command line of the worker.
     """
 
-    def __init__(self, python: Path, script: str, *arguments: object) -> None:
+    def __init__(self, python: Path, *arguments: object) -> None:
         self._process = subprocess.Popen(
-            [str(python), str(FOLDER / script), *map(str, arguments)],
+            [str(python), str(FOLDER / "torch_worker.py"), *map(str, arguments)],
             env={**os.environ, **MALLOC_SETTINGS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,7 +47,7 @@ class TorchProcess:
         return self.read(keyword)
 
     def read(self, keyword: str | None = None) -> list[str]:
-        """The words of the next line, without its keyword."""
+        """Returns the words of the next line without its first one, which must be `keyword` if that is given."""
         words = self._output.readline().split()
         if not words or (keyword is not None and words[0] != keyword):
             self._process.kill()
@@ -57,7 +56,7 @@ class TorchProcess:
         return words if keyword is None else words[1:]
 
     def quit(self) -> int:
-        """Ends the process; returns its peak memory in bytes."""
+        """Ends the process and returns its peak memory in bytes."""
         peak = int(self.ask("quit", "peak_rss_bytes")[0])
         self._process.wait()
         return peak
@@ -74,18 +73,18 @@ class TorchProcess:
 
 
 def ensure_torch_python(python: Path | None) -> Path:
-    """The given interpreter, or that of `.torch-venv` beside this file, made on the first call."""
+    """Returns the given interpreter, or that of `.torch-venv` beside this file, which the first call creates."""
     if python is not None:
         return python
     environment = FOLDER / ".torch-venv"
     python = environment / "bin" / "python"
-    # Asked of torch itself: a folder may be left over from an installation that broke off.
+    # An installation that broke off leaves the folder behind, so torch itself has to answer.
     question = [str(python), "-c", "import numpy, torch; print(torch.__version__.split('+')[0])"]
     if python.exists():
         answer = subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip()
         if answer == TORCH_VERSION:
             return python
-    # The plain index gives Linux gigabytes of CUDA libraries. Which other one to trust, the caller says.
+    # On Linux the default index has builds with gigabytes of CUDA libraries. Another index is the user's decision.
     print(
         f"installing torch {TORCH_VERSION} into {environment}; for a smaller build without CUDA set "
         "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu",
@@ -98,40 +97,39 @@ def ensure_torch_python(python: Path | None) -> Path:
 
 
 def use_threads(threads: int) -> None:
-    """Confines this process, and the one it starts, to so many cores. To be called before JAX is imported.
+    """Confines this process, and those it starts, to the first `threads` cores. To be called before JAX runs anything.
 
     XLA sizes its thread pool by the cores that the process may use.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if threads > len(cores):
-            raise SystemExit(f"--threads {threads}: only {len(cores)} cores are at hand")
+            raise SystemExit(f"--threads {threads}: only {len(cores)} cores are available")
         os.sched_setaffinity(0, cores[:threads])
     elif threads != available_cores():
         raise SystemExit("--threads: this system cannot confine a process to some of its cores")
 
 
 def positive(text: str) -> int:
+    """Argument type: a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--torch-python`, and those of `add_timing_arguments`."""
+def add_torch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--torch-python` and the arguments of `add_timing_arguments`."""
     parser.add_argument(
         "--torch-python",
         type=Path,
         default=None,
-        help=f"has torch {TORCH_VERSION} and NumPy (default: benchmarks/.torch-venv, made if missing)",
+        help=f"an interpreter with torch {TORCH_VERSION} and NumPy (default: benchmarks/.torch-venv, made if missing)",
     )
     add_timing_arguments(parser)
 
 
 def add_timing_arguments(parser: argparse.ArgumentParser, rounds: int = 5) -> None:
-    """`--threads` and `--rounds`; the latter is `rounds` unless given."""
+    """Adds `--threads` and `--rounds`, the latter with the given default."""
     parser.add_argument("--threads", type=positive, default=available_cores(), help="default: all cores")
-    parser.add_argument(
-        "--rounds", type=positive, default=rounds, help="times that each is measured (default: %(default)s)"
-    )
+    parser.add_argument("--rounds", type=positive, default=rounds, help="measurements of each (default: %(default)s)")

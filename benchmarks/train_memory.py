@@ -1,24 +1,20 @@
-"""Memory of the compiled train step with the options that are to reduce it, from the compiler; nothing is run.
+"""Reports the temporary memory of the compiled training step for the options that reduce it; nothing is executed.
 
     python benchmarks/train_memory.py --batch=16 --patch=128
 
-`temporary` is what the program takes while it runs, beside parameters and batch: `Compiled.memory_analysis()`.
+`temporary` is the memory that the program needs while it runs, besides parameters and batch, as
+`Compiled.memory_analysis()` reports it.
 """
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import jax
 
-# Run as a script, the folder of this file is on the path and the package is not.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.fixed_batch import fixed_batch
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
+from shared import fixed_batch
 
 CHOICES = {
     "plain": Compute(),
@@ -31,7 +27,7 @@ CHOICES = {
 
 
 def temporary_bytes(model: ModelConfig, losses: LossConfig, compute: Compute, batch: int, patch: int) -> int:
-    """Bytes of temporary memory of one train step."""
+    """Returns the bytes of temporary memory of one training step."""
     networks, optimizer = make_networks(model, losses.auxiliary), make_optimizer(OptimizerConfig(), total_steps=1000)
     state = create_state(networks, optimizer, seed=0)
     step = make_train_step(networks, losses, optimizer, compute)
