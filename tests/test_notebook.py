@@ -1,4 +1,4 @@
-"""The notebook runs as it is committed, from top to bottom, and shows pictures."""
+"""The notebook runs as it is committed, from top to bottom, and shows images."""
 
 import base64
 import io
@@ -33,9 +33,10 @@ def test_notebook_is_stripped(notebook):
             assert cell.execution_count is None, cell.id
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_compilation")
-def test_notebook_runs_shows_pictures_and_warns_of_nothing(notebook, tmp_path, monkeypatch):
-    # Neither the user's own start-up files nor their backend of matplotlib; the package need not be installed.
+def test_notebook_runs_shows_images_and_warns_of_nothing(notebook, tmp_path, monkeypatch):
+    # The user's own start-up files and matplotlib backend must not matter, and the package need not be installed.
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "jupyter"))
     monkeypatch.delenv("MPLBACKEND", raising=False)
@@ -43,18 +44,18 @@ def test_notebook_runs_shows_pictures_and_warns_of_nothing(notebook, tmp_path, m
 
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
-    said = "".join(
+    messages = "".join(
         output.text
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if output.output_type == "stream" and output.name == "stderr"
     )
-    # A progress bar is all that may be there.
-    assert not re.search("warn|error|traceback", said, re.IGNORECASE), said
+    # Only a progress bar is allowed.
+    assert not re.search("warn|error|traceback", messages, re.IGNORECASE), messages
     showing = [cell for cell in notebook.cells if re.search(r"^ *show\(", cell.source, re.MULTILINE)]
     assert len(showing) >= 7
     for cell in showing:
-        pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
-        assert pictures, cell.id
-        for picture in pictures:
-            assert np.std(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L")) > 10, cell.id
+        images = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+        assert images, cell.id
+        for image in images:
+            assert np.std(Image.open(io.BytesIO(base64.b64decode(image))).convert("L")) > 10, cell.id
