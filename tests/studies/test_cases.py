@@ -1,4 +1,4 @@
-"""Each case of the paper's studies trains, and changes what it says."""
+"""Each case of the paper's studies trains, and changes the parts of the method that it names."""
 
 import jax
 import numpy as np
@@ -14,7 +14,8 @@ from rpfnet_jax.training.monitor import make_panels
 
 ALL_TERMS = {"total", "contrastive", "structure", "saliency_gradient", "saliency_region", "grad_norm", "skipped"}
 CASES = {case.slug: case for study in STUDIES.values() for case in study.cases}
-# Losses are compared at the start, where the parameters are still the same: which of the terms differs?
+# Losses are compared before the first update, where all cases with one network have the same parameters. `gone` and
+# `differs` name terms of the objective; `network` marks cases whose network differs from the paper's.
 EXPECTED = {
     "loss.lambda2=0.0": {"gone": {"structure"}, "differs": {"total"}},
     "loss.negatives=none": {"differs": {"contrastive", "total"}},
@@ -30,15 +31,18 @@ EXPECTED = {
     },
     **{f"model.stages={count}": {"network": True} for count in (1, 5, 7, 9)},
 }
-# More values of a weight or a count: what they change is tested for all cases, that they train for the others.
-ALIKE = {f"loss.lambda2={weight}" for weight in (4.8, 5.2, 6.0)} | {f"model.stages={count}" for count in (7, 9)}
+# Further values of a weight or a count, whose fields are tested but not a training step. One stage is what all tiny
+# networks of these tests have.
+ALIKE = {f"loss.lambda2={weight}" for weight in (4.8, 5.2, 6.0)} | {f"model.stages={count}" for count in (1, 7, 9)}
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
-def tiny(case):
+TINY = {"model.channels": 4, "model.stages": 1, "data.patches": 2, "data.patch_size": 32}
+
+
+def configure(case, **fields):
     config = flir.get_config()
-    fields = {"model.channels": 4, "model.stages": 2, "data.patches": 2, "data.patch_size": 32}
     config.update_from_flattened_dict({**fields, **case.fields})
     return config
 
@@ -49,8 +53,8 @@ def scenes(tmp_path_factory):
 
 
 def train_once(case, scenes):
-    """The state after one step of the tiny network, the step's terms, and the panels before it."""
-    config = tiny(case)
+    """Returns the state after one step of the tiny network, the step's terms, and the panels before it."""
+    config = configure(case, **TINY)
     batch = make_patch_source(config, scenes).head(2)
     losses = loss_config(config)
     networks = make_networks(model_config(config), losses.auxiliary)
@@ -78,7 +82,7 @@ def test_the_studies_are_the_papers():
 def test_fields_that_a_case_changes_are_changed():
     unchanged = flir.get_config()
     for case in CASES.values():
-        resolved = [(model_config(c), loss_config(c)) for c in (tiny(case), tiny(CASES["ours"]))]
+        resolved = [(model_config(c), loss_config(c)) for c in (configure(case), unchanged)]
         assert (resolved[0] == resolved[1]) == (case.slug == "ours")
         for name, value in case.fields.items():
             group, field = name.split(".")
@@ -93,7 +97,7 @@ def test_ours_has_all_terms(ours):
 
 
 @pytest.mark.parametrize("slug", [slug for slug in EXPECTED if slug not in ALIKE])
-def test_case_trains_one_step_and_changes_what_it_says(slug, scenes, ours):
+def test_case_trains_one_step_and_changes_what_it_names(slug, scenes, ours):
     expected = EXPECTED[slug]
     gone = expected.get("gone", set())
     state, terms, panels = train_once(CASES[slug], scenes)
@@ -105,12 +109,12 @@ def test_case_trains_one_step_and_changes_what_it_says(slug, scenes, ours):
     unseen = ("saliency_gradient" in gone) + ("adaptive_weights" in slug)
     assert panels.shape == (64, (5 - unseen) * 32, 1)
 
-    # The same seed: where the network is the same, so is its output before the step.
+    # All cases share the seed, so equal networks have equal output before the step.
     fused = (slice(None), slice(64, 96))
     assert np.array_equal(panels[fused], ours[2][fused]) == ("network" not in expected)
     if "network" in expected:
         shapes = [jax.tree.map(np.shape, s.params["fusion"]) for s in (state, ours[0])]
-        # Stages share their weights: more of them are no more parameters.
+        # Stages share their weights, so their number does not change the parameters.
         assert (shapes[0] == shapes[1]) == ("stages" in slug)
     else:
         same = ALL_TERMS - gone - expected["differs"] - {"grad_norm"}
@@ -121,7 +125,7 @@ def test_case_trains_one_step_and_changes_what_it_says(slug, scenes, ours):
 
 
 @pytest.mark.parametrize("slug", [slug for slug in EXPECTED if slug.startswith("model.residual_prior")])
-def test_a_network_without_decoder_has_a_zero_point(slug):
-    weights = untrained(tiny(CASES[slug]))
+def test_a_network_without_decoder_can_be_initialised(slug):
+    weights = untrained(configure(CASES[slug], **TINY))
     assert not weights.model.residual_prior
     assert "residual_stem" not in weights.variables["params"]
