@@ -3,7 +3,7 @@
 configs/flir.py:released is configs/flir_released.py.
 
 Cost: 21,200 steps at batch 16 (100 epochs of 3,383 patches). On 2 cores of an AMD EPYC a step takes about 2 s, and
-1 s at batch 8 (docs/step-time.md), so that 300 steps at batch 8 take five minutes and the whole run half a day. Not
+1 s at batch 8 (docs/performance.md), so that 300 steps at batch 8 take five minutes and the whole run half a day. Not
 measured on a GPU.
 
 Expect: after 300 steps at batch 8 (--config.steps=300 --config.batch_size=8) on flir/val, 40 pairs, standard protocol:

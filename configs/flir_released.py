@@ -1,6 +1,6 @@
 """The recipe of the authors' released code on FLIR (RoadScene): their network, losses and schedule.
 
-Cost: 21,200 steps at batch 16. On 2 cores of an AMD EPYC a step takes about 1.8 s (docs/step-time.md), the whole run
+Cost: 21,200 steps at batch 16. On 2 cores of an AMD EPYC a step takes about 1.8 s (docs/performance.md), the whole run
 half a day. Not measured on a GPU.
 
 Expect: after 300 steps at batch 8 (--config.steps=300 --config.batch_size=8) on flir/val, 40 pairs, standard protocol:

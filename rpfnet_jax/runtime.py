@@ -66,7 +66,7 @@ def _make_cores_devices() -> bool:
     """Gives JAX one CPU device per available core, at most 8; returns whether it did.
 
     One device runs one operation after the other and waits for the slowest thread after each; two devices fill each
-    other's waits (docs/step-time.md). Other backends keep their devices. Nothing is changed if JAX has already run
+    other's waits (docs/performance.md). Other backends keep their devices. Nothing is changed if JAX has already run
     something, or if the user chose a number: `JAX_NUM_CPU_DEVICES` or
     `XLA_FLAGS=--xla_force_host_platform_device_count`.
     """
