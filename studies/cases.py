@@ -50,7 +50,7 @@ def _lambda2(weight: float, *printed: float) -> Case:
 
 _OURS = (7.434, 6.235, 10.69, 0.642, 1.736, 0.675)
 
-STUDIES: Mapping[str, Study] = {
+STUDIES: dict[str, Study] = {
     "stages": Study(
         "Table 1: number of stages",
         (

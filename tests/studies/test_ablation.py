@@ -1,6 +1,7 @@
 """The training studies: shared runs, resumption, tables."""
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -20,18 +21,25 @@ OURS = Case("ours", {}, (7.4, 6.2, 10.7, 0.64, 1.74, 0.68))
 WITHOUT = Case("w/o res prior", STUDIES["components"].cases[7].fields, (7.3, 5.2, 10.6, 0.64, 1.68, 0.61))
 
 
-@pytest.fixture
-def plan(tmp_path):
-    options = ["--study=stages", "--data=synthetic", f"--workdir={tmp_path}", "--steps=1", "--pairs=1"]
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("studies")
+    options = ["--study=stages", "--data=synthetic", f"--workdir={workdir}", "--steps=1", "--pairs=1"]
     plan = make_plan(flir.get_config(), parse([*options, "--batch-size=2", "--patch-size=32"]))
     tiny = {"model.channels": 4, "model.stages": 1, "data.patches": 2, "data.scenes": 2, "data.validation_scenes": 2}
     plan.base.update_from_flattened_dict(tiny)
     return plan
 
 
-def test_a_study_runs_once_and_writes_its_tables(plan, monkeypatch):
-    monkeypatch.setattr(ablation, "STUDIES", {"tiny": Study("Tiny", (WITHOUT, OURS))})
-    page = run_study("tiny", plan)
+@pytest.fixture(scope="module")
+def page(plan, cheap_compilation):
+    """The page of a study with two cases, both of which are trained and measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ablation.STUDIES, "tiny", Study("Tiny", (WITHOUT, OURS)))
+        yield run_study("tiny", plan)
+
+
+def test_a_study_writes_its_tables(plan, page):
     assert page == (plan.workdir / "tiny.md").read_text()
     assert "1 steps at batch 2, 1 seed(s), 1 pairs" in page
     with (plan.workdir / "tiny.csv").open() as file:
@@ -41,15 +49,25 @@ def test_a_study_runs_once_and_writes_its_tables(plan, monkeypatch):
     assert int(rows[0]["parameters"]) < int(rows[1]["parameters"])
     assert all(float(row["train_seconds"]) > 0 and float(row["en"]) > 1 for row in rows)
 
+
+def test_finished_runs_are_not_repeated(plan, page, monkeypatch):
     monkeypatch.setattr(ablation, "train_and_evaluate", lambda *arguments: pytest.fail("a finished run was repeated"))
     assert run_study("tiny", plan) == page
 
 
-def test_an_interrupted_run_is_continued_and_its_seconds_add_up(plan, monkeypatch):
+def test_another_configuration_in_the_same_folder_is_refused(plan, page):
+    other = dataclasses.replace(plan, base=plan.base.copy_and_resolve_references())
+    other.base.batch_size = 1
+    with pytest.raises(CheckpointError, match="batch_size"):
+        run(other, OURS, 0)
+
+
+def test_an_interrupted_run_is_continued_and_its_seconds_add_up(plan, page, monkeypatch):
     def interrupted(config, workdir):
         result = train_and_evaluate(config, workdir)
         return result._replace(finished=False, weights=None, evaluation=None, seconds=100.0)
 
+    (plan.folder(OURS, 0) / "run.json").unlink()
     with monkeypatch.context() as patch:
         patch.setattr(ablation, "train_and_evaluate", interrupted)
         with pytest.raises(Stopped, match="the same command continues"):
@@ -57,13 +75,6 @@ def test_an_interrupted_run_is_continued_and_its_seconds_add_up(plan, monkeypatc
     row = run(plan, OURS, 0)
     assert row["steps"] == 1
     assert row["train_seconds"] >= 100
-
-
-def test_another_configuration_in_the_same_folder_is_refused(plan):
-    run(plan, OURS, 0)
-    plan.base.batch_size = 1
-    with pytest.raises(CheckpointError, match="batch_size"):
-        run(plan, OURS, 0)
 
 
 def test_studies_share_the_papers_own_method(plan):
