@@ -20,8 +20,8 @@ def data(tmp_path_factory):
     for name, count in (("pet", 1), ("spect", 2)):
         for index in range(count):
             for side, channels in (("mri", ()), (name, (3,))):
-                picture = rng.integers(0, 256, (48, 48, *channels), dtype=np.uint8)
-                write_png(root / f"mri-{name}" / "test" / side / f"{index}.png", picture)
+                image = rng.integers(0, 256, (48, 48, *channels), dtype=np.uint8)
+                write_png(root / f"mri-{name}" / "test" / side / f"{index}.png", image)
     return root
 
 
