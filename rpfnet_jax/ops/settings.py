@@ -90,4 +90,5 @@ class ReadingConfig:
             ValueError, TypeError: see `preset`.
         """
         overrides = dict(fields)
-        return cls.preset(overrides.pop("reading", None) or reading, **overrides)
+        chosen: Any = overrides.pop("reading", None) or reading
+        return cls.preset(chosen, **overrides)
