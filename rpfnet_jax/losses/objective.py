@@ -83,8 +83,8 @@ def texture_loss(fused: Images, ir: Images, vis_y: Images, config: LossConfig = 
     check_images(fused, ir, vis_y)
     (fx, fy), (ax, ay), (bx, by) = sobel(fused), sobel(ir), sobel(vis_y)
     steeper = jnp.square(ax) + jnp.square(ay) >= jnp.square(bx) + jnp.square(by)
-    error = jnp.abs(fx - jnp.where(steeper, ax, bx)) + jnp.abs(fy - jnp.where(steeper, ay, by))
-    return batch_mean(error, config)
+    target_x, target_y = jnp.where(steeper, ax, bx), jnp.where(steeper, ay, by)
+    return batch_mean(jnp.abs(fx - target_x) + jnp.abs(fy - target_y), config)
 
 
 def difference_correlation_loss(fused: Images, ir: Images, vis_y: Images, config: LossConfig = LossConfig()) -> Scalar:
@@ -101,5 +101,6 @@ def _correlation(a: Array, b: Array) -> Float[Array, "b 1 1 1"]:
         return jnp.mean(x, (1, 2, 3), keepdims=True)
 
     a, b = a - image_mean(a), b - image_mean(b)
-    var_a, var_b = image_mean(jnp.square(a)), image_mean(jnp.square(b))
-    return image_mean(a * b) * jax.lax.rsqrt((var_a + _VARIANCE_EPSILON) * (var_b + _VARIANCE_EPSILON))
+    covariance = image_mean(a * b)
+    variance_a, variance_b = (image_mean(jnp.square(x)) + _VARIANCE_EPSILON for x in (a, b))
+    return covariance * jax.lax.rsqrt(variance_a * variance_b)
