@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig
 from rpfnet_jax.model.layers import ConvBlock, NormContext
+from rpfnet_jax.ops import FeatureMaps
 
 
 class CPM(nn.Module):
-    """Exchanges information between the residual and the fusion branch.
+    """Exchanges information between the residual branch R and the fusion branch F.
 
     Eq. 1: R^ = ReLU(BN(Conv3x3(F))) + R. Eq. 2: F^ = sigmoid(BN(Conv(R))) * F + F. Both use the stage's inputs.
     """
@@ -20,12 +20,10 @@ class CPM(nn.Module):
 
     @nn.compact
     def __call__(
-        self, residual: Float[Array, "b h w c"], fusion: Float[Array, "b h w c"], statistics: NormContext
-    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
-        """Returns the promoted (R^, F^), shaped like the inputs."""
-        channels, rows = self.config.channels, self.config.statistics_rows
-        context = ConvBlock(channels, rows=rows, name="context")(fusion, statistics)
-        gate = ConvBlock(channels, self.config.gate_kernel, rows=rows, activation=jax.nn.sigmoid, name="gate")(
-            residual, statistics
-        )
-        return context + residual, gate * fusion + fusion
+        self, residual: FeatureMaps, fusion: FeatureMaps, context: NormContext
+    ) -> tuple[FeatureMaps, FeatureMaps]:
+        """Returns the promoted (R^, F^)."""
+        channels, kernel = self.config.channels, self.config.gate_kernel
+        semantics = ConvBlock(channels, name="context")(fusion, context)
+        gate = ConvBlock(channels, kernel, activation=jax.nn.sigmoid, name="gate")(residual, context)
+        return semantics + residual, gate * fusion + fusion

@@ -1,4 +1,16 @@
-"""RPFNet, the whole network, and the auxiliary decoder that accompanies it in training."""
+"""RPFNet, the whole network, and the auxiliary decoder that is trained with it.
+
+In the `paper` reading, with weights shared by the N stages:
+
+    R = CB(IR - VIS_Y)                   residual_stem
+    F = CB([VIS_Y, IR])                  fusion_stem
+    N times:
+        R^, F^ = CPM(R, F)               Eq. 1 and 2, cpm.py
+        R = RPM(R^)                      Eq. 3, rpm.py
+        F = FDFM(F^)                     Eq. 4, fdfm.py
+    fused = sigmoid(Conv(CB(CB(R + F)))) head
+    M' = sigmoid(Conv(CB(CB(R))))        the auxiliary decoder
+"""
 
 from __future__ import annotations
 
@@ -10,9 +22,9 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from rpfnet_jax.model.config import ModelConfig, RuntimeOptions
@@ -21,12 +33,13 @@ from rpfnet_jax.model.fdfm import FDFM
 from rpfnet_jax.model.layers import Conv, ConvBlock, NormContext, NormMode, check_norm, torch_uniform
 from rpfnet_jax.model.rpm import RPM
 from rpfnet_jax.model.transformer import TransformerBlock
-from rpfnet_jax.ops import filters as starlet
+from rpfnet_jax.ops import FeatureMaps, Images, Scalar
+from rpfnet_jax.ops.filters import starlet
 from rpfnet_jax.ops.normalisation import EPSILON
 from rpfnet_jax.ops.tone import Exposure, exposed_sum, logit
 
 MIN_SIDE = 16
-# In logits: at mid-grey a detail that the head weighs with 0.4 is added to F at its own size.
+# In logits: at mid-grey a detail that the head weighs by 0.4 is added to F at its own size.
 _DETAIL_GAIN = 10.0
 
 
@@ -37,32 +50,30 @@ class StageFeatures(NamedTuple):
         promoted_residual: R^ of Eq. 1; without a CPM the stage's input, without a residual branch None.
         promoted_fusion: F^ of Eq. 2; without a CPM the stage's input.
         residual: output of the RPM, Eq. 3; without a residual branch None.
-        fusion: output of the FDFM, Eq. 4, or of what stands in its place.
+        fusion: output of the FDFM, Eq. 4, or of the Transformer block in its place.
     """
 
-    promoted_residual: Float[Array, "b h w c"] | None
-    promoted_fusion: Float[Array, "b h w c"]
-    residual: Float[Array, "b h w c"] | None
-    fusion: Float[Array, "b h w c"]
+    promoted_residual: FeatureMaps | None
+    promoted_fusion: FeatureMaps
+    residual: FeatureMaps | None
+    fusion: FeatureMaps
 
 
 class Stage(nn.Module):
-    """One iteration: CPM, then RPM and FDFM on what it returns; less where the configuration leaves modules out."""
+    """One iteration: CPM, then RPM and FDFM on its outputs; fewer modules where the configuration leaves some out."""
 
     config: ModelConfig
 
     @nn.compact
-    def __call__(
-        self, residual: Float[Array, "b h w c"] | None, fusion: Float[Array, "b h w c"], statistics: NormContext
-    ) -> StageFeatures:
+    def __call__(self, residual: FeatureMaps | None, fusion: FeatureMaps, context: NormContext) -> StageFeatures:
         config = self.config
         if config.cpm and residual is not None:
-            residual, fusion = CPM(config, name="cpm")(residual, fusion, statistics)
-        prior = None if residual is None else RPM(config, name="rpm")(residual, statistics)
+            residual, fusion = CPM(config, name="cpm")(residual, fusion, context)
+        prior = None if residual is None else RPM(config, name="rpm")(residual, context)
         if config.fusion_block == "fdfm":
-            fused = FDFM(config, name="fdfm")(fusion, statistics)
+            fused = FDFM(config, name="fdfm")(fusion, context)
         else:
-            fused = TransformerBlock(config, name="transformer")(fusion, statistics)
+            fused = TransformerBlock(config, name="transformer")(fusion, context)
         return StageFeatures(residual, fusion, prior, fused)
 
 
@@ -74,21 +85,21 @@ class Reconstruction(nn.Module):
     @nn.compact
     def __call__(
         self,
-        features: Float[Array, "b h w c"],
-        statistics: NormContext,
-        base: Float[Array, "b h w 1"] | None = None,
+        features: FeatureMaps,
+        context: NormContext,
+        base: Images | None = None,
         details: Float[Array, "b h w s"] | None = None,
-    ) -> Float[Array, "b h w 1"]:
-        """Maps features to (0, 1); before the sigmoid `base` is added, and `details`, each times its own map.
+    ) -> Images:
+        """Maps features to (0, 1). Before the sigmoid it adds `base`, and `details`, each weighted by its own map.
 
-        With a base the last convolution starts as zero: from random weights the first thing that training does is to
-        silence the features that spoil the base, and many never come back.
+        With a base the last convolution starts at zero. From random weights training would first silence the features
+        that spoil the base, and many of them never recover.
         """
-        x = ConvBlock(self.channels, name="block_0")(features, statistics)
-        x = ConvBlock(self.channels // 2, name="block_1")(x, statistics)
+        x = ConvBlock(self.channels, name="block_0")(features, context)
+        x = ConvBlock(self.channels // 2, name="block_1")(x, context)
         outputs = 1 if details is None else 1 + details.shape[-1]
         initial = torch_uniform if base is None else _zeros
-        maps = Conv(outputs, initial=initial, name="out")(x, statistics.runtime.precision)
+        maps = Conv(outputs, initial=initial, name="out")(x, context.runtime.precision)
         logits = maps[..., :1]
         if details is not None:
             logits += jnp.sum(maps[..., 1:] * details, -1, keepdims=True)
@@ -109,8 +120,8 @@ class RPFNet(nn.Module):
         >>> fused = jax.jit(model.apply)(variables, ir, vis_y)
 
     Attributes:
-        config: the network's shape; see `ModelConfig`.
-        runtime: how it is computed; training's business.
+        config: the architecture.
+        runtime: options set by training: mesh axis, rematerialisation, precision.
     """
 
     config: ModelConfig = ModelConfig()
@@ -122,24 +133,24 @@ class RPFNet(nn.Module):
         ir: Float[Array | np.ndarray, "b h w 1"],
         vis_y: Float[Array | np.ndarray, "b h w 1"],
         norm: NormMode = "image",
-        adapt: float | Float[Array, ""] = 0.1,
+        adapt: float | Scalar = 0.1,
         features: bool = False,
         exposure: Exposure | None = None,
-    ) -> Float[Array, "b h w 1"] | tuple[Float[Array, "b h w 1"], tuple[StageFeatures, ...]]:
+    ) -> Images | tuple[Images, tuple[StageFeatures, ...]]:
         """Fuses a batch of registered pairs.
 
         Args:
             ir: infrared images, float32 in [0, 1]; any height and width of at least 16.
-            vis_y: luminance of the visible images, same shape and range.
-            norm: where the norm layers take their statistics from; see `NormContext`. `batch` with
-                `mutable=["batch_stats"]` is training.
+            vis_y: luminance of the visible images in [0, 1].
+            norm: source of the norm layers' statistics; see `NormContext`. `batch` with `mutable=["batch_stats"]` is
+                training.
             adapt: weight of the image's own statistics in `adaptive` mode.
             features: also return the feature maps of every stage (Figure 3). Static, like `norm`.
-            exposure: of the pictures that the images are tiles of; None: they are whole. Only a network with a base
-                asks for it.
+            exposure: statistics of the whole images where `ir` and `vis_y` are tiles; None: they are whole. Used only
+                by a network with a base.
 
         Returns:
-            The fused luminance in (0, 1), (B, H, W, 1); with `features`, a pair of it and the N `StageFeatures`.
+            The fused luminance in (0, 1); with `features`, a pair of it and the N `StageFeatures`.
 
         Raises:
             ValueError: shapes differ, are not (B, H, W, 1), or a side is shorter than 16; unknown `norm`.
@@ -148,12 +159,12 @@ class RPFNet(nn.Module):
         check_norm(norm)
         ir, vis_y = jnp.asarray(ir), jnp.asarray(vis_y)
         config = self.config
-        statistics = NormContext(config.norm_mode(norm), adapt, runtime=self.runtime)
+        context = NormContext(config.norm_mode(norm), adapt, runtime=self.runtime)
         residual = None
         if config.residual_prior:
-            residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, statistics)
+            residual = ConvBlock(config.channels, name="residual_stem")(ir - vis_y, context)
         # Channel order of the released weights: visible first.
-        fusion = ConvBlock(config.channels, name="fusion_stem")(jnp.concatenate([vis_y, ir], -1), statistics)
+        fusion = ConvBlock(config.channels, name="fusion_stem")(jnp.concatenate([vis_y, ir], -1), context)
 
         # Unrolled on purpose: a convolution's gradient inside lax.scan is about 40 times slower on CPU.
         maps = []
@@ -161,51 +172,52 @@ class RPFNet(nn.Module):
         stage = make_stage(config, name="stage") if config.share_stages else None
         for index in range(config.stages):
             block = stage or make_stage(config, name=f"stage_{index}")
-            maps.append(block(residual, fusion, statistics.at(index)))
+            maps.append(block(residual, fusion, context.at(index, config.statistics_rows)))
             residual, fusion = maps[-1].residual, maps[-1].fusion
 
         summed = fusion if residual is None else residual + fusion
         base = None if config.base == "none" else logit(exposed_sum(ir, vis_y, exposure))
         details = None
         if config.details:
-            scales = [starlet.details(image, config.details) for image in (ir, vis_y)]
+            scales = [starlet(image, config.details) for image in (ir, vis_y)]
             details = _DETAIL_GAIN * jnp.concatenate(scales, -1)
-        fused = Reconstruction(config.channels, name="head")(summed, statistics, base, details)
+        fused = Reconstruction(config.channels, name="head")(summed, context, base, details)
         return (fused, tuple(maps)) if features else fused
 
 
 class AuxiliaryDecoder(nn.Module):
     """Decodes the last residual features into M', the map that the saliency structure loss constrains (Eq. 5-7).
 
-    Used in training only; not part of the fusion network's parameters. `runtime` as in `RPFNet`.
+    Used in training only; not part of the fusion network's parameters. The attributes are those of `RPFNet`.
     """
 
     config: ModelConfig = ModelConfig()
     runtime: RuntimeOptions = RuntimeOptions()
 
     @nn.compact
-    def __call__(self, residual: Float[Array, "b h w c"], norm: NormMode = "image") -> Float[Array, "b h w 1"]:
-        """Returns M' in (0, 1), (B, H, W, 1), from the residual features (B, H, W, C) after the last stage."""
-        statistics = NormContext(self.config.norm_mode(norm), runtime=self.runtime)
-        return Reconstruction(self.config.channels, name="head")(residual, statistics)
+    def __call__(self, residual: FeatureMaps, norm: NormMode = "image") -> Images:
+        """Returns M' in (0, 1) from the residual features after the last stage."""
+        context = NormContext(self.config.norm_mode(norm), runtime=self.runtime)
+        return Reconstruction(self.config.channels, name="head")(residual, context)
 
 
 def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) -> dict[str, Any]:
-    """A network's initial `params` and `batch_stats`: Linen's `init`, compiled without optimisation.
+    """Makes a network's initial `params` and `batch_stats`.
 
-    It runs once, and optimising the code of its random bits takes most of the time.
+    Linen's `init` compiled without optimisation: it runs once, and optimising the code of its random bits would take
+    most of the time.
 
     Args:
         network: an `RPFNet` or `AuxiliaryDecoder`.
         key: from `jax.random.key`; determines every parameter.
-        *inputs: arrays of any values with the shapes that the network takes.
+        *inputs: arrays of any values, in shapes that the network takes.
     """
     return jax.jit(network.init, compiler_options={"xla_backend_optimization_level": 0})(key, *inputs)
 
 
 @functools.lru_cache(maxsize=8)
 def variable_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
-    """The shape of every variable of an `RPFNet` by its path, `params/stage/cpm/gate/conv/kernel`; computes nothing."""
+    """Maps the path of every variable of an `RPFNet`, such as `params/stage/cpm/gate/conv/kernel`, to its shape."""
     image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
     variables = jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
     return MappingProxyType({path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()})
@@ -222,10 +234,10 @@ def check_shapes(ir: tuple[int, ...], vis_y: tuple[int, ...]) -> None:
 
 
 def fold(config: ModelConfig, variables: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:
-    """A network without norm layers that computes what `running` mode does, to be applied with `norm="folded"`.
+    """Folds the running statistics into the convolutions: `norm="folded"` then computes what `running` mode does.
 
     conv(x) * s + t with s = scale / sqrt(var + eps) and t = bias - mean * s is a convolution with the kernel times s.
-    As each stage has statistics of its own, so it gets convolutions of its own: the result does not share its stages.
+    As each stage has statistics of its own, it gets convolutions of its own: the folded network does not share stages.
 
     Args:
         config: of the network.
@@ -246,6 +258,7 @@ def fold(config: ModelConfig, variables: Mapping[str, Any]) -> tuple[ModelConfig
 
 
 def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """Folds one subtree of the parameters, with the given row of its statistics."""
     if "conv" in params and "norm" in params:
         conv, norm, stored = params["conv"], params["norm"], statistics["norm"]
         row = min(row, stored["mean"].shape[0] - 1)

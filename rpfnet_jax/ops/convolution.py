@@ -1,8 +1,8 @@
-"""Square convolutions, and the products that they and their kernels' gradients amount to on CPU.
+"""Square convolutions with kernel gradients that are fast on CPU.
 
-XLA's CPU code for the gradient of a convolution's kernel takes several times as long as the matrix product that it
-amounts to, and for products over the channels XLA transposes whole batches that it need not. What is here computes
-the same without; GPU and TPU keep XLA's own.
+XLA's CPU code for the gradient of a convolution's kernel takes several times as long as the equivalent matrix product,
+and its products over channels transpose whole batches without need. The functions here compute the same values without
+that overhead; on GPU and TPU they use XLA's own convolution gradient.
 """
 
 from __future__ import annotations
@@ -10,58 +10,65 @@ from __future__ import annotations
 import functools
 from typing import Any, Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-# Pixels that go into one matrix product of a kernel's gradient: the larger the faster, but every core wants its share
-# of an image.
+Precision = Literal["float32", "bfloat16"]
+
+# Pixels in one matrix product of a kernel's gradient: larger products are faster, but every core needs one to work on.
 _PIXELS = 8192
-# With so few channels on one side XLA's own kernel gradient is faster than a product of such a width.
+# With this many input or output channels, or fewer, XLA's own kernel gradient is faster than so narrow a product.
 _NARROW = 2
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1, precision: Precision = "float32"
 ) -> Float[Array, "b h w d"]:
-    """Cross-correlation with stride 1 and zero padding that keeps the size; k odd.
+    """Cross-correlates with stride 1 and zero padding that keeps the size; k is odd.
 
     Differentiable in reverse mode (`jax.grad`, `jax.vjp`).
 
     Args:
-        x: float32.
-        kernel: float32.
-        dilation: distance of its taps.
-        precision: `bfloat16` rounds what is multiplied, in the gradient as well; see `RuntimeOptions`.
+        x: float32 feature maps.
+        kernel: float32 weights.
+        dilation: distance in pixels between neighbouring taps.
+        precision: `bfloat16` rounds the operands of every product, in the gradient as well; sums and results are
+            float32 either way.
     """
+    return _forward(x, kernel, dilation, precision)[0]
+
+
+def _forward(x: Array, kernel: Array, dilation: int, precision: Precision) -> tuple[Array, tuple[Array, Array]]:
+    chex.assert_rank([x, kernel], 4)
     if precision == "bfloat16":
-        return _rounded_conv2d(x, kernel, dilation)
-    return _conv2d(x, kernel, dilation)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv2d(x: Array, kernel: Array, dilation: int) -> Array:
-    return _xla_conv2d(x, kernel, dilation)
-
-
-def _forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
+        x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+        return _rounded_conv2d(x, kernel, dilation), (x, kernel)
     return _xla_conv2d(x, kernel, dilation), (x, kernel)
 
 
-def _backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _backward(dilation: int, precision: Precision, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    (dx,) = jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)
+    if precision == "bfloat16":
+        dy = dy.astype(jnp.bfloat16)
+        # Written out because JAX's own derivative would return bfloat16: dy correlated with the mirrored kernel.
+        dx = _rounded_conv2d(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), dilation)
+    else:
+        (dx,) = jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)
 
     def xla(x: Array, dy: Array) -> Array:
-        return jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)[0]
+        (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)
+        return dkernel.astype(jnp.float32)
 
-    if min(kernel.shape[2:]) <= _NARROW:
+    if precision == "float32" and min(kernel.shape[2:]) <= _NARROW:
         return dx, xla(x, dy)
     product = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
     return dx, jax.lax.platform_dependent(x, dy, cpu=product, default=xla)
 
 
-_conv2d.defvjp(_forward, _backward)
+conv2d.defvjp(_forward, _backward)
 
 
 def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Array:
@@ -78,39 +85,9 @@ def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Arra
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _rounded_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
-    return _bfloat16_conv2d(_round(x), _round(kernel), dilation)
-
-
-def _rounded_forward(x: Array, kernel: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
-    x, kernel = _round(x), _round(kernel)
-    return _bfloat16_conv2d(x, kernel, dilation), (x, kernel)
-
-
-def _rounded_backward(dilation: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    dy = _round(dy)
-    # Each tap's way back.
-    dx = _bfloat16_conv2d(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), dilation)
-
-    def xla(x: Array, dy: Array) -> Array:
-        (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)
-        return dkernel.astype(jnp.float32)
-
-    own = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
-    return dx, jax.lax.platform_dependent(x, dy, cpu=own, default=xla)
-
-
-_rounded_conv2d.defvjp(_rounded_forward, _rounded_backward)
-
-
-def _round(x: Array) -> Array:
-    return x.astype(jnp.bfloat16)
-
-
-def _bfloat16_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
-    """bfloat16 to float32. cuDNN, which sums in float32 too, is asked for the types that it is known to take."""
+    """Convolves bfloat16 operands into float32."""
+    # cuDNN sums in float32 too, but is only certain to support results of the operands' type.
     return jax.lax.platform_dependent(
         x,
         kernel,
@@ -119,54 +96,27 @@ def _bfloat16_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
     )
 
 
-@jax.custom_vjp
-def mix_channels(x: Float[Array, "b c h w"], weights: Float[Array, "c d"]) -> Float[Array, "b d h w"]:
-    """The 1x1 convolution of maps whose channels come first. Differentiable in reverse mode."""
-    return jax.lax.platform_dependent(x, weights, cpu=_mix_each, default=_mix)
-
-
-def _mix_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    pull = {
-        platform: lambda x, weights, dy, mix=mix: jax.vjp(mix, x, weights)[1](dy)
-        for platform, mix in (("cpu", _mix_each), ("default", _mix))
-    }
-    return jax.lax.platform_dependent(*saved, dy, **pull)
-
-
-mix_channels.defvjp(lambda x, weights: (mix_channels(x, weights), (x, weights)), _mix_backward)
-
-
-def _mix(x: Array, weights: Array) -> Array:
-    return jnp.einsum("bchw,cd->bdhw", x, weights)
-
-
-def _mix_each(x: Array, weights: Array) -> Array:
-    """One product for each image: a single one for the batch would need the channels last or first of all axes."""
-    batch, channels, height, width = x.shape
-    each = jnp.broadcast_to(weights, (batch, *weights.shape))
-    return jnp.einsum("bcp,bcd->bdp", x.reshape(batch, channels, -1), each).reshape(batch, -1, height, width)
-
-
 def kernel_gradient(
     x: Float[Array, "b h w c"], dy: Float[Array, "b h w d"], size: int, dilation: int
 ) -> Float32[Array, "k k c d"]:
-    """Gradient of `conv2d` with respect to its kernel, as one batched matrix product.
+    """Computes the gradient of `conv2d` with respect to its kernel as one batched matrix product.
 
     dk[i, j] = sum over h, w of x[h + i*r, w + j*r] * dy[h, w] = sum over h', w of x[h', w + j*r] * dy[h' - i*r, w]: the
-    k column shifts of x against the k row shifts of dy, all k*k pairs in one product (k*C, rows*W) by (rows*W, k*D).
+    k column shifts of x times the k row shifts of dy, all k*k pairs in one product (k*C, rows*W) by (rows*W, k*D).
 
     Args:
-        x: the convolution's input.
+        x: input of the convolution.
         dy: gradient of its output.
         size: k, side of the kernel.
         dilation: r.
     """
+    chex.assert_rank([x, dy], 4)
+    chex.assert_equal_shape_prefix([x, dy], 3)
     if size == 1:
-        # Nothing is laid side by side, and images are multiplied as they lie in memory: as one axis, since XLA
-        # transposes where two are summed over.
+        # The pixels become one axis, because XLA transposes both operands for a sum over two.
         x, dy = (image.reshape(len(image), -1, image.shape[-1]) for image in (x, dy))
         return jnp.einsum("bpc,bpd->bcd", x, dy, preferred_element_type=jnp.float32).sum(0)[None, None]
-    # One image at a time: what is laid side by side stays in cache and takes the memory of one image.
+    # One image at a time, so that its shifted copies stay in cache and take the memory of a single image.
     products = jax.lax.map(lambda image: _shifted_product(image[0], image[1], size, dilation), (x, dy)).sum(0)
     return products.reshape(size, x.shape[-1], size, dy.shape[-1]).transpose(2, 0, 1, 3)
 
@@ -174,7 +124,7 @@ def kernel_gradient(
 def _shifted_product(
     x: Float[Array, "h w c"], dy: Float[Array, "h w d"], size: int, dilation: int
 ) -> Float[Array, "n m"]:
-    """The product of one image; n = k*C, m = k*D."""
+    """Multiplies the shifts of one image; n = k*C, m = k*D."""
     height, width, channels, features = *x.shape, dy.shape[-1]
     reach = (size - 1) * dilation
     rows = height + reach
@@ -189,4 +139,29 @@ def _shifted_product(
     return jnp.einsum("npc,npd->ncd", columns, shifted, preferred_element_type=jnp.float32).sum(0)
 
 
-Precision = Literal["float32", "bfloat16"]
+@jax.custom_vjp
+def mix_channels(x: Float[Array, "b c h w"], weights: Float[Array, "c d"]) -> Float[Array, "b d h w"]:
+    """Applies a 1x1 convolution to channels-first maps. Differentiable in reverse mode."""
+    chex.assert_rank([x, weights], [4, 2])
+    return jax.lax.platform_dependent(x, weights, cpu=_mix_each, default=_mix)
+
+
+def _mix_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    def pull(mix: Any) -> Any:
+        return lambda x, weights, dy: jax.vjp(mix, x, weights)[1](dy)
+
+    return jax.lax.platform_dependent(*saved, dy, cpu=pull(_mix_each), default=pull(_mix))
+
+
+mix_channels.defvjp(lambda x, weights: (mix_channels(x, weights), (x, weights)), _mix_backward)
+
+
+def _mix(x: Array, weights: Array) -> Array:
+    return jnp.einsum("bchw,cd->bdhw", x, weights)
+
+
+def _mix_each(x: Array, weights: Array) -> Array:
+    """Multiplies image by image: one product for the batch would need the channels as first or last axis."""
+    batch, channels, height, width = x.shape
+    each = jnp.broadcast_to(weights, (batch, *weights.shape))
+    return jnp.einsum("bcp,bcd->bdp", x.reshape(batch, channels, -1), each).reshape(batch, -1, height, width)

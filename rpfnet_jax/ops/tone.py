@@ -1,23 +1,26 @@
-"""The brightness that a fused picture should have, as a function of the two sources alone."""
+"""The exposed sum: the brightness that a fused image should have, as a function of the two sources alone."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Chosen on flir/val (10 pairs, by day and made dark) among a few; docs/weights.md says why they depend on the exposure,
-# the mean of IR + VIS_Y: 0.8 to 1.3 in FLIR's training, 0.1 to 0.3 at night.
+from rpfnet_jax.ops import Images
+
+# Chosen among a few values on flir/val (10 pairs, by day and darkened). They vary with the brightness, the mean of
+# IR + VIS_Y, which is 0.8 to 1.3 in FLIR's training set and 0.1 to 0.3 at night; docs/weights.md explains why.
 CONTRAST = 0.2
 LEAST_GAIN, DARK_GAIN = 0.7, 1.0
 GAIN_RANGE = (0.6, 1.0)
 SHARE, DARK_SHARE = 0.25, 0.7
 SHARE_RANGE = (0.4, 0.8)
 LEVEL = 0.5
-# Power of the sources' ratio of deviations by which their weights differ, and how far that may go.
+# The sources' weights have the ratio of their deviations to this power, up to that limit.
 EQUALITY, MOST_UNEQUAL = 0.5, 1.6
 
 _HALF_LEVEL = 0.5 / 255
@@ -25,7 +28,7 @@ _VARIANCE_EPSILON = 1e-6
 
 
 class Exposure(NamedTuple):
-    """What `exposed_sum` needs to know of whole pictures, each of shape (B,)."""
+    """The statistics of whole images that `exposed_sum` depends on, one value for each pair."""
 
     ir_mean: Float[Array | np.ndarray, " b"]
     vis_mean: Float[Array | np.ndarray, " b"]
@@ -35,16 +38,17 @@ class Exposure(NamedTuple):
 
 
 def measure_exposure(ir: Float[Array | np.ndarray, "b h w 1"], vis_y: Float[Array | np.ndarray, "b h w 1"]) -> Exposure:
-    """Means, variances and covariance of whole pictures in [0, 1]: NumPy's of NumPy arrays, JAX's of JAX's."""
+    """Measures whole images in [0, 1]; NumPy arrays give NumPy arrays, JAX arrays give JAX arrays."""
+    chex.assert_equal_shape([ir, vis_y])
 
-    # Rows first: sums of millions of float32 would lose digits.
+    # Rows first: a single sum of millions of float32 values would lose digits.
     def mean(image: Any) -> Any:
         return image.mean((2, 3)).mean(1)
 
     def mean_product(a: Any, b: Any) -> Any:
         if not isinstance(a, np.ndarray):
             return mean(a * b)
-        # Without an array of the products: pictures that are fused in tiles are as large as memory allows.
+        # Without an array of the products: images that are fused in tiles are as large as memory allows.
         return np.einsum("bhwc,bhwc->bh", a, b).mean(1) / a.shape[2]
 
     ir_mean, vis_mean = mean(ir), mean(vis_y)
@@ -57,23 +61,23 @@ def measure_exposure(ir: Float[Array | np.ndarray, "b h w 1"], vis_y: Float[Arra
     )
 
 
-def exposed_sum(
-    ir: Float[Array, "b h w 1"], vis_y: Float[Array, "b h w 1"], exposure: Exposure | None = None
-) -> Float[Array, "b h w 1"]:
-    """Both sources' contrast at once, exposed like a photograph: (1 - s) * (g (u IR + v VIS_Y) - offset) + s * max.
+def exposed_sum(ir: Images, vis_y: Images, exposure: Exposure | None = None) -> Images:
+    """Adds both sources and exposes the sum like a photograph: (1 - s) * (g (u IR + v VIS_Y) - offset) + s * max.
 
-    The plain sum keeps what either source has (its SCD is 2), but two bright pictures leave [0, 1]: the offset
-    takes its mean down to 0.5, and the gain g its deviation to `CONTRAST`, within `LEAST_GAIN` to 1. By day the
-    flatter source weighs more, u + v = 2, so that both correlate with the result. Dark pictures have no offset and
-    keep g = u = v = 1, so that black stays black and noise is not weighed up. The share s of the brighter source
-    keeps hot targets and lamps from being diluted: a quarter by day, up to 0.7 in the dark, where mostly one of the
-    two shows anything and the other adds its noise.
+    The plain sum keeps the contrast of both sources (its SCD is 2), but that of two bright images leaves [0, 1]: the
+    offset brings its mean down to 0.5, and the gain g its standard deviation to `CONTRAST`, within `LEAST_GAIN` to 1.
+    By day the flatter source gets the larger of the weights u + v = 2, so that both correlate with the result. Dark
+    images have no offset and g = u = v = 1, so that black stays black and noise is not amplified. The share s of the
+    brighter source keeps hot targets and lamps from being diluted: a quarter by day, up to 0.7 in the dark, where one
+    of the two sources usually shows nothing but noise.
 
     Args:
         ir: infrared images in [0, 1].
-        vis_y: luminance of the visible images, same shape.
-        exposure: of the whole pictures; None: the images are whole.
+        vis_y: luminance of the visible images in [0, 1].
+        exposure: statistics of the whole images where `ir` and `vis_y` are tiles; None: they are whole.
     """
+    chex.assert_shape([ir, vis_y], (None, None, None, 1))
+    chex.assert_equal_shape([ir, vis_y])
     whole = measure_exposure(ir, vis_y) if exposure is None else exposure
     brightness = whole.ir_mean + whole.vis_mean
     dark = _darkness(brightness, SHARE_RANGE)
@@ -94,13 +98,13 @@ def exposed_sum(
     return (1 - share) * exposed + share * jnp.maximum(ir, vis_y)
 
 
-def _darkness(exposure: Array | np.ndarray, ends: tuple[float, float]) -> Array:
-    """1 up to the first end, 0 from the second on."""
+def _darkness(brightness: Array | np.ndarray, ends: tuple[float, float]) -> Array:
+    """Falls linearly from 1 at the first end to 0 at the second."""
     dark, bright = ends
-    return jnp.clip((bright - exposure) / (bright - dark), 0, 1)
+    return jnp.clip((bright - brightness) / (bright - dark), 0, 1)
 
 
-def logit(image: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
-    """Inverse of the sigmoid, of values kept half a grey level from its ends, where it is infinite."""
+def logit(image: Images) -> Images:
+    """Inverts the sigmoid, with values kept half a grey level away from 0 and 1, where it is infinite."""
     bounded = jnp.clip(image, _HALF_LEVEL, 1 - _HALF_LEVEL)
     return jnp.log(bounded) - jnp.log1p(-bounded)

@@ -1,4 +1,4 @@
-"""The parts of the network that a configuration can leave out or replace, and the Transformer block."""
+"""Networks that leave out or replace a module, and the Transformer block."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
+from rpfnet_jax.model import ModelConfig, RPFNet, init_variables, variable_shapes
 from rpfnet_jax.model.layers import NormContext
 from rpfnet_jax.model.transformer import WINDOW, TransformerBlock
 
@@ -20,19 +20,6 @@ pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 def parameters(config: ModelConfig) -> int:
     return sum(int(np.prod(shape)) for path, shape in variable_shapes(config).items() if path.startswith("params/"))
-
-
-@pytest.fixture(scope="module", params=CASES)
-def case(request):
-    """Configuration and variables with running statistics that are not those of a fresh network."""
-    config = ModelConfig.preset("paper", channels=8, stages=2, **CASES[request.param])
-    image = jnp.zeros((1, 16, 16, 1))
-    variables = init_variables(RPFNet(config), jax.random.key(0), image, image)
-    rng = np.random.default_rng(0)
-    statistics = jax.tree.map(
-        lambda leaf: leaf + (rng.random(leaf.shape, np.float32) - 0.5) / 5, variables["batch_stats"]
-    )
-    return config, {"params": variables["params"], "batch_stats": statistics}
 
 
 @pytest.mark.parametrize(
@@ -54,30 +41,16 @@ def test_what_is_left_out_has_no_parameters(fields, expected, gone, share_stages
         assert parameters(config) == expected
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
-def test_both_readings_have_all_modules(reading):
-    config = ModelConfig.preset(reading)
-    assert (config.fusion_block, config.cpm, config.residual_prior) == ("fdfm", True, True)
-
-
-def test_batch_equals_one_by_one_and_any_size_is_kept(case, flir_patches):
-    config, variables = case
-    apply = jax.jit(RPFNet(config).apply)
+@pytest.mark.parametrize("fields", CASES.values(), ids=CASES)
+def test_batch_equals_one_by_one_and_any_size_is_kept(fields, flir_patches):
+    model = RPFNet(ModelConfig(channels=8, stages=2, **fields))
     ir, vis = (side[:, :29, :34] for side in flir_patches)
+    variables = init_variables(model, jax.random.key(0), ir, vis)
+    apply = jax.jit(model.apply)
     together = apply(variables, ir, vis)
     assert together.shape == ir.shape
     alone = jnp.concatenate([apply(variables, ir[i : i + 1], vis[i : i + 1]) for i in range(2)])
     np.testing.assert_allclose(together, alone, atol=2e-6)
-
-
-def test_folding_changes_nothing(case, flir_patches):
-    config, variables = case
-    ir, vis = (side[:1, :20, :23] for side in flir_patches)
-    expected = jax.jit(lambda v: RPFNet(config).apply(v, ir, vis, norm="running"))(variables)
-    folded_config, folded = fold(config, variables)
-    result = jax.jit(lambda v: RPFNet(folded_config).apply(v, ir, vis, norm="folded"))(folded)
-    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5)
-    assert np.ptp(expected) > 1e-3
 
 
 def test_features_have_none_where_there_is_no_branch(flir_patches):
@@ -167,18 +140,3 @@ def test_gradients_of_the_block_are_finite_for_flat_features():
     variables = init_variables(module, jax.random.key(0), x)
     grads = jax.jit(jax.grad(lambda v: module.apply(v, x).sum()))(variables)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))
-
-
-@pytest.mark.usefixtures("as_users_run_it")
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"fusion_block": "mamba"}, r"model\.fusion_block"),
-        ({"cpm": 1}, r"model\.cpm must be bool"),
-        ({"residual_prior": "no", "cpm": False}, r"model\.residual_prior must be bool"),
-        ({"residual_prior": False}, r"model\.cpm must be False where model\.residual_prior is"),
-    ],
-)
-def test_impossible_combinations_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        ModelConfig.preset("paper", **fields)

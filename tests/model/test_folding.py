@@ -9,10 +9,20 @@ from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
-@pytest.mark.parametrize("reading", ["paper", "released"])
-@pytest.mark.parametrize("share_stages", [True, False])
-def test_folding_changes_nothing(flir_patches, reading, share_stages):
-    config = ModelConfig.preset(reading, channels=4, stages=2, share_stages=share_stages)
+@pytest.mark.parametrize(
+    ("reading", "fields"),
+    [
+        ("paper", {}),
+        ("paper", {"share_stages": False}),
+        ("released", {}),
+        ("released", {"share_stages": False}),
+        ("paper", {"fusion_block": "transformer"}),
+        ("paper", {"cpm": False}),
+        ("paper", {"cpm": False, "residual_prior": False}),
+    ],
+)
+def test_folding_changes_nothing(flir_patches, reading, fields):
+    config = ModelConfig.preset(reading, channels=4, stages=2, **fields)
     ir, vis = (side[:1, :20, :23] for side in flir_patches)
     variables = init_variables(RPFNet(config), jax.random.key(0), ir, vis)
     rng = np.random.default_rng(0)

@@ -61,7 +61,7 @@ def test_only_1x1_convolutions_take_channels_first():
     variables = block.init(jax.random.key(0), x, statistics)
     last = ConvBlock(6, kernel=1).apply(variables, X, statistics)
     np.testing.assert_allclose(jnp.moveaxis(block.apply(variables, x, statistics), 1, -1), last, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="unpack"):
+    with pytest.raises(ValueError, match="kernel of 3"):
         ConvBlock(6, kernel=3, channel_axis=1).init(jax.random.key(0), x, statistics)
 
 

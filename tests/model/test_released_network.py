@@ -29,14 +29,14 @@ def net(released_path) -> rpfnet_jax.Fuser:
 
 @pytest.fixture(scope="module", params=[("image", 0), ("image", 1), ("running", 0), ("running", 1)], ids=str)
 def passed(request, net, released):
-    """Norm mode, index of the golden inputs, fused picture and the stages' features."""
+    """Norm mode, index of the golden inputs, fused image and the stages' features."""
     norm, index = request.param
     ir, vis = (released[f"{side}_{index}"][None, ..., None] for side in ("ir", "vis"))
     run = jax.jit(functools.partial(net.model.apply, norm=norm, features=True))
     return norm, index, *run(net.variables, ir, vis)
 
 
-def test_fused_picture_and_last_residual_features(passed, released):
+def test_fused_image_and_last_residual_features(passed, released):
     norm, index, fused, stages = passed
     np.testing.assert_allclose(fused[0, ..., 0], released[f"fused_{norm}_{index}"], rtol=0, atol=1e-5)
     expected = released[f"residual_features_{norm}_{index}"]

@@ -1,5 +1,7 @@
 """The convolution and its kernel gradient against XLA's own."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,12 @@ def xla(x, kernel, dilation):
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def value_and_gradients(function, x, kernel, dy):
+    y, pull = jax.vjp(function, x, kernel)
+    return y, *pull(dy)
+
+
 @pytest.mark.parametrize(
     ("size", "dilation", "channels", "features"), [(1, 1, 5, 3), (3, 1, 4, 6), (3, 3, 2, 4), (3, 5, 3, 2), (7, 1, 4, 1)]
 )
@@ -25,13 +33,13 @@ def test_values_and_gradients_equal_xlas(size, dilation, channels, features, ima
     x = jax.random.normal(keys[0], (2, *image, channels))
     kernel = jax.random.normal(keys[1], (size, size, channels, features))
     dy = jax.random.normal(keys[2], (2, *image, features))
-    ours, pull = jax.vjp(lambda *a: conv2d(*a, dilation), x, kernel)
-    theirs, their_pull = jax.vjp(lambda *a: xla(*a, dilation), x, kernel)
+    ours, *gradients = value_and_gradients(functools.partial(conv2d, dilation=dilation), x, kernel, dy)
+    theirs, *expected = value_and_gradients(functools.partial(xla, dilation=dilation), x, kernel, dy)
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
-    for grad, expected in zip(pull(dy), their_pull(dy), strict=True):
-        np.testing.assert_allclose(grad, expected, atol=2e-4 * float(jnp.abs(expected).max()))
-    product = kernel_gradient(x, dy, size, dilation)
-    np.testing.assert_allclose(product, their_pull(dy)[1], atol=2e-4 * float(jnp.abs(product).max()))
+    # Narrow kernels use XLA's gradient; the product is correct for them, too.
+    gradients.append(jax.jit(kernel_gradient, static_argnums=(2, 3))(x, dy, size, dilation))
+    for gradient, wanted in zip(gradients, [*expected, expected[1]], strict=True):
+        np.testing.assert_allclose(gradient, wanted, atol=2e-4 * float(jnp.abs(wanted).max()))
 
 
 def test_other_backends_keep_xlas_own_gradient():
@@ -55,22 +63,30 @@ def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(size, dilation):
     def rounded(array):
         return array.astype(jnp.bfloat16).astype(jnp.float32)
 
-    ours, pull = jax.vjp(lambda *a: conv2d(*a, dilation, "bfloat16"), x, kernel)
-    expected, their_pull = jax.vjp(lambda *a: conv2d(*a, dilation), rounded(x), rounded(kernel))
+    rounding = functools.partial(conv2d, dilation=dilation, precision="bfloat16")
+    exact = functools.partial(conv2d, dilation=dilation)
+    ours, *gradients = value_and_gradients(rounding, x, kernel, dy)
+    theirs, *expected = value_and_gradients(exact, rounded(x), rounded(kernel), rounded(dy))
     assert ours.dtype == jnp.float32
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
-    assert float(jnp.abs(ours - conv2d(x, kernel, dilation)).max()) > 1e-3
-    for grad, theirs in zip(pull(dy), their_pull(rounded(dy)), strict=True):
-        assert grad.dtype == jnp.float32
-        np.testing.assert_allclose(grad, theirs, atol=2e-5 * float(jnp.abs(theirs).max()))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert float(jnp.abs(ours - exact(x, kernel)).max()) > 1e-3
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        assert gradient.dtype == jnp.float32
+        np.testing.assert_allclose(gradient, wanted, atol=2e-5 * float(jnp.abs(wanted).max()))
 
 
 def test_mixing_channels_that_come_first_equals_the_product_and_its_gradients():
     keys = jax.random.split(jax.random.key(0), 3)
     x, dy = (jax.random.normal(key, (3, channels, 7, 9)) for key, channels in zip(keys, (6, 4), strict=False))
     weights = jax.random.normal(keys[2], (6, 4))
-    ours, pull = jax.vjp(mix_channels, x, weights)
-    theirs, their_pull = jax.vjp(lambda x, weights: jnp.einsum("bchw,cd->bdhw", x, weights), x, weights)
+    ours, *gradients = value_and_gradients(mix_channels, x, weights, dy)
+    theirs, *expected = value_and_gradients(lambda x, weights: jnp.einsum("bchw,cd->bdhw", x, weights), x, weights, dy)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    for grad, expected in zip(pull(dy), their_pull(dy), strict=True):
-        np.testing.assert_allclose(grad, expected, atol=1e-4)
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, wanted, atol=1e-4)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_other_ranks_are_refused():
+    with pytest.raises(AssertionError, match="rank"):
+        conv2d(jnp.zeros((16, 16, 4)), jnp.zeros((1, 1, 4, 4)))

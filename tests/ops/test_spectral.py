@@ -51,3 +51,10 @@ def test_channels_interleave_real_and_imaginary_parts():
     z = jnp.asarray([1 + 2j, 3 + 4j], jnp.complex64)[None, :, None, None]
     np.testing.assert_array_equal(spectral.to_channels(z)[0, :, 0, 0], [1, 2, 3, 4])
     np.testing.assert_array_equal(spectral.from_channels(spectral.to_channels(z)), z)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_spectra_of_another_size_are_refused():
+    """They would silently be cut or padded."""
+    with pytest.raises(AssertionError, match="shape"):
+        spectral.irfft2(jnp.zeros((1, 1, 16, 9), jnp.complex64), (16, 18))
