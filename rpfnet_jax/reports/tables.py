@@ -16,13 +16,13 @@ from tabulate import tabulate
 from rpfnet_jax.metrics import (
     LOWER_IS_BETTER,
     PROTOCOLS,
-    RESAMPLES,
     Summary,
     mean_interval,
     paired_bootstrap,
     rank_of_ranks,
     summarise,
 )
+from rpfnet_jax.metrics.comparison import RESAMPLES
 
 Format = Literal["terminal", "markdown", "latex", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
