@@ -156,7 +156,7 @@ def _strength_ratio(source: _Edges, fused: _Edges) -> np.ndarray:
     return np.minimum(source.strength, fused.strength) / np.where(stronger > 0, stronger, 1.0)
 
 
-def _turn(source: _Edges | _BatchEdges, fused: _Edges | _BatchEdges) -> np.ndarray:
+def _turn(source: _Edges | _BatchEdges, fused: _Edges | _BatchEdges) -> np.ndarray | Array:
     """Computes the difference of the orientations in right angles, in [0, 2]."""
     return abs(source.orientation - fused.orientation) / (np.pi / 2)
 

@@ -69,7 +69,7 @@ def test_exchange_of_the_sources(protocol):
 
 
 def large(seed=0):
-    """Two pictures with even sides at each of the five scales of MS-SSIM."""
+    """Two images with even sides at each of the five scales of MS-SSIM."""
     coarse = np.random.default_rng(seed).normal(0, 50, (2, 24, 28))
     fine = np.random.default_rng(seed + 1).normal(0, 20, (2, 192, 224))
     scene, other = 128 + np.kron(coarse, np.ones((8, 8))) + fine
@@ -93,11 +93,11 @@ def test_ms_ssim_laws():
 
 def test_ms_ssim_needs_five_scales():
     least = metrics.MS_SSIM_MIN_SIZE
-    flat_picture = np.full((least, least + 6), 7, np.uint8)
-    assert metrics.ms_ssim(flat_picture, flat_picture) == pytest.approx(1)
-    assert metrics.measure(*[flat_picture] * 3)["ms_ssim"] == pytest.approx(2)
+    flat_image = np.full((least, least + 6), 7, np.uint8)
+    assert metrics.ms_ssim(flat_image, flat_image) == pytest.approx(1)
+    assert metrics.measure(*[flat_image] * 3)["ms_ssim"] == pytest.approx(2)
     with pytest.raises(ValueError, match=f"at least {least}"):
-        metrics.ms_ssim(flat_picture[1:], flat_picture[1:])
+        metrics.ms_ssim(flat_image[1:], flat_image[1:])
 
 
 def test_nabf_counts_new_edges_only():
@@ -151,7 +151,7 @@ TURNS = {"transposed": np.transpose, "left to right": np.fliplr, "upside down": 
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_orientation_of_the_picture_does_not_matter(turn):
+def test_orientation_of_the_image_does_not_matter(turn):
     before = metrics.measure(*triple())
     after = metrics.measure(*(np.ascontiguousarray(TURNS[turn](image)) for image in triple()))
     # Saturating differences see rising edges only; Qabf sets the orientation of vertical gradients to +π/2,

@@ -1,4 +1,4 @@
-"""Dark lift and target keep on pictures whose values are obvious."""
+"""Dark lift and target keep on images whose values are obvious."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ IR, VIS, NOISE = RNG.integers(20, 256, (3, 3, 48, 56), dtype=np.uint8)
 def rows():
     fused = {"mean": (IR // 2 + VIS // 2), "visible": VIS, "noise": NOISE}
     return {
-        method: {str(i): measure(pictures[i], IR[i], VIS[i]) for i in range(3)} for method, pictures in fused.items()
+        method: {str(i): measure(images[i], IR[i], VIS[i]) for i in range(3)} for method, images in fused.items()
     }
 
 

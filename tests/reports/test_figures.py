@@ -52,8 +52,8 @@ def test_equal_data_give_equal_bytes(kind):
     files = [encode(FIGURES[kind](), form, dpi=60) for _ in range(2)]
     assert files[0] == files[1]
     if form == "png":
-        with Image.open(io.BytesIO(files[0])) as picture:
-            assert np.asarray(picture).std() > 10
+        with Image.open(io.BytesIO(files[0])) as image:
+            assert np.asarray(image).std() > 10
     else:
         assert files[0].startswith(b"%PDF")
         assert b"CreationDate" not in files[0]
@@ -76,13 +76,13 @@ def test_unusable_files_are_refused():
         encode(figure, dpi=5)
 
 
-@pytest.mark.parametrize("picture", [A, np.stack([A, B, A], -1)], ids=["grey", "colour"])
-def test_zoom_shows_the_detail_enlarged_and_hides_nothing_in_the_box(picture):
+@pytest.mark.parametrize("image", [A, np.stack([A, B, A], -1)], ids=["grey", "colour"])
+def test_zoom_shows_the_detail_enlarged_and_hides_nothing_in_the_box(image):
     box = Box(6, 4, 12, 9)
-    zoomed = zoom(picture, [box])
+    zoomed = zoom(image, [box])
     # 80 pixels are brought to 640, frames are 4 pixels wide.
     assert zoomed.shape == (480, 640, 3)
-    rgb = np.asarray(Image.fromarray(picture).convert("RGB"))
+    rgb = np.asarray(Image.fromarray(image).convert("RGB"))
     detail = rgb[4:13, 6:18]
     assert (zoomed[32:104, 48:144] == detail.repeat(8, 0).repeat(8, 1)).all()
     assert (zoomed[28:32, 44:148] == RED).all()
@@ -94,7 +94,7 @@ def test_zoom_shows_the_detail_enlarged_and_hides_nothing_in_the_box(picture):
     assert (inset == np.asarray(expected)).all()
     assert (zoomed[476:] == RED).all(-1)[:, 640 - 8 - width :].all()
     assert (zoomed[:, 636:] == RED).all(-1)[480 - 8 - height :].all()
-    # The rest is the picture.
+    # The rest is the image.
     assert (zoomed[:20] == rgb.repeat(8, 0).repeat(8, 1)[:20]).all()
 
 
@@ -110,7 +110,7 @@ def test_insets_avoid_boxes_and_each_other():
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([Box(70, 0, 12, 9)], r"70,0,12,9 .* not inside a picture of 80x60"),
+        ([Box(70, 0, 12, 9)], r"70,0,12,9 .* not inside an image of 80x60"),
         ([Box(0, 0, 0, 9)], "not inside"),
         ([Box(-1, 0, 5, 9)], "not inside"),
         ([Box(0, 0, 40, 9)], "too large to be enlarged"),
@@ -127,16 +127,16 @@ def test_panel_has_titles_above_and_labels_beside():
     axes = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_title() for axis in figure.axes] == ["IR", "VIS", "", ""]
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ["one", "two"]
-    for axis, picture in zip(figure.axes, (A, B, B[:30], A[:30]), strict=True):
+    for axis, image in zip(figure.axes, (A, B, B[:30], A[:30]), strict=True):
         shown = axis.images[0].get_array()
-        assert (shown[4::8, 4::8, 0] == picture).all()
+        assert (shown[4::8, 4::8, 0] == image).all()
 
 
 @pytest.mark.parametrize(
     ("rows", "boxes", "message"),
     [
         ({}, {}, "at least one row"),
-        ({"x": [A]}, {}, "row 'x' has 1 pictures for 2 titles"),
+        ({"x": [A]}, {}, "row 'x' has 1 images for 2 titles"),
         ({"x": [A, B[1:]]}, {}, r"different sizes: \(59, 80\), \(60, 80\)"),
         ({"x": [A, B]}, {"y": []}, "boxes for y, but no such row"),
     ],
@@ -191,10 +191,10 @@ def test_unusable_bubbles(text, message):
 def test_a_local_change_of_phase_keeps_the_amplitude_and_is_felt_everywhere(shared_dir):
     from rpfnet_jax.data.images import read_gray
 
-    picture = read_gray(shared_dir / "data" / "tno" / "test" / "ir" / "01.bmp")
-    changed = change_phase(picture)
-    assert (changed != picture).mean() > 0.9
-    before, after = (np.abs(np.fft.fft2(image)) for image in (picture, changed))
+    image = read_gray(shared_dir / "data" / "tno" / "test" / "ir" / "01.bmp")
+    changed = change_phase(image)
+    assert (changed != image).mean() > 0.9
+    before, after = (np.abs(np.fft.fft2(image)) for image in (image, changed))
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.999
 
 
@@ -232,7 +232,7 @@ def test_feature_maps_are_stretched_each_by_itself():
     assert (shown[0].min(), shown[0].max()) == (0, 1)
     assert shown[0][30, 0] == pytest.approx(0.5, abs=0.02)
     assert not shown[1].any()
-    with pytest.raises(ValueError, match="2 pictures need stages of as many maps"):
+    with pytest.raises(ValueError, match="2 images need stages of as many maps"):
         features_figure({"IR": A, "VIS": B}, [])
 
 

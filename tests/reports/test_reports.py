@@ -47,12 +47,12 @@ def test_each_protocol_has_a_table_of_its_own(rows):
 def test_report_states_the_number_of_pairs_and_of_images_that_count(rows):
     report = evaluation_report("some set", summarise(rows.values()), 2)
     assert "some set: 2 pairs" in report
-    # No pixel is dark in both sources, so dark lift is defined on none; the pictures are too small for MS-SSIM.
+    # No pixel is dark in both sources, so dark lift is defined on none; the images are too small for MS-SSIM.
     counts = next(line for line in report.splitlines() if line.startswith("| images"))
     assert [cell.strip() for cell in counts.split("|")[2:-1]] == ["2"] * 4 + ["0"] + ["2"] * 2 + ["0", "2"]
 
 
-def test_contact_sheet_shows_every_picture_at_one_height():
+def test_contact_sheet_shows_every_image_at_one_height():
     # Colours that no antialiased black label has.
     wide, square = np.full((40, 80, 3), (0, 200, 0), np.uint8), np.full((20, 20, 3), (200, 0, 0), np.uint8)
     sheet = contact_sheet({"x": [wide, square], "y": [square, wide]}, ("left", "right"), height=50)
@@ -60,7 +60,7 @@ def test_contact_sheet_shows_every_picture_at_one_height():
     assert (sheet == (200, 0, 0)).all(-1).sum() == 2 * 50 * 50
 
 
-@pytest.mark.parametrize(("sheet_rows", "message"), [({}, "at least one row"), ({"x": []}, "row 'x' has 0 pictures")])
+@pytest.mark.parametrize(("sheet_rows", "message"), [({}, "at least one row"), ({"x": []}, "row 'x' has 0 images")])
 def test_unusable_sheets_are_refused(sheet_rows, message):
     with pytest.raises(ValueError, match=message):
         contact_sheet(sheet_rows, ("left",))
@@ -82,10 +82,10 @@ def test_comparison_has_published_means_above_measured_ones(rows):
     assert ours[4].strip() == f"{summary['sd_paper'].mean:.3f} ± {summary['sd_paper'].std:.3f}"
 
 
-def test_spread_figure_is_a_picture_and_the_same_each_time(rows):
+def test_spread_figure_is_a_image_and_the_same_each_time(rows):
     sets = {"X": {"ours": rows, "theirs": rows}, "Y": {"ours": rows, "theirs": rows}}
     figures = [encode(spread_figure(sets, {"X": {"EN": 7.0}}, "standard"), dpi=130) for _ in range(2)]
     assert figures[0] == figures[1]
-    with Image.open(io.BytesIO(figures[0])) as picture:
-        assert min(picture.size) > 500
+    with Image.open(io.BytesIO(figures[0])) as image:
+        assert min(image.size) > 500
     assert encode(spread_figure(sets, {}, "standard"), dpi=130) != figures[0]
