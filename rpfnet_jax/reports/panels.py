@@ -107,7 +107,7 @@ def zoom(image: UInt8[np.ndarray, "h w *channels"], boxes: Sequence[Box]) -> UIn
     draw = ImageDraw.Draw(canvas)
     line = max(2, round(max(canvas.size) / 150))
     details = [(box.x, box.y, box.x + box.width, box.y + box.height) for box in boxes]
-    framed: list[Rectangle] = [tuple(edge * factor for edge in detail) for detail in details]
+    framed = [(left * factor, top * factor, right * factor, bottom * factor) for left, top, right, bottom in details]
     taken = list(framed)
     for box, detail, frame, color in zip(boxes, details, framed, _FRAMES, strict=False):
         _draw_frame(draw, frame, line, color)
@@ -143,7 +143,7 @@ def _corner(canvas: tuple[int, int], size: tuple[int, int], taken: Sequence[Rect
     return min(places, key=lambda place: hidden_area(place, taken))
 
 
-def hidden_area(place: Sequence[float], taken: Sequence[Sequence[float]]) -> float:
+def hidden_area(place: Sequence[int | float], taken: Sequence[Sequence[int | float]]) -> int | float:
     """Sums the areas that a rectangle (left, top, right, bottom) hides of others."""
     return sum(
         max(0, min(place[2], other[2]) - max(place[0], other[0]))
