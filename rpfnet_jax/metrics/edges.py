@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +19,9 @@ class Sigmoid(NamedTuple):
     slope: float
     centre: float
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.height / (1 + np.exp(self.slope * (x - self.centre)))
+    def __call__(self, x: Any, xp: ModuleType = np) -> Any:
+        """`xp` is NumPy or jax.numpy."""
+        return self.height / (1 + xp.exp(self.slope * (x - self.centre)))
 
 
 QABF_STRENGTH = Sigmoid(0.9994, -15.0, 0.5)
@@ -118,9 +120,12 @@ def nabf(fused: Gray, ir: Gray, vis: Gray) -> float:
 
 
 def _edges(dx: np.ndarray, dy: np.ndarray) -> _Edges:
+    return _Edges(np.sqrt(dx**2 + dy**2), _orientation(np, dx, dy))
+
+
+def _orientation(xp: ModuleType, dx: Any, dy: Any) -> Any:
     flat = dx == 0
-    orientation = np.where(flat, np.pi / 2, np.arctan(dy / np.where(flat, 1.0, dx)))
-    return _Edges(np.sqrt(dx**2 + dy**2), orientation)
+    return xp.where(flat, xp.pi / 2, xp.arctan(dy / xp.where(flat, 1.0, dx)))
 
 
 def _sobel_exact(image: np.ndarray, mode: str = "constant") -> _Edges:
@@ -172,7 +177,7 @@ def _batch_qabf(fused: Array, ir: Array, vis: Array) -> Array:
     kept, available = jnp.zeros(len(fused)), jnp.zeros(len(fused))
     for source in (_batch_sobel(ir, "constant"), _batch_sobel(vis, "constant")):
         strength_ratio = jnp.where(source.power == found.power, 1.0, _batch_strength_ratio(source, found))
-        quality = _sigmoid(QABF_STRENGTH, strength_ratio) * _sigmoid(QABF_ORIENTATION, 1 - _turn(source, found))
+        quality = QABF_STRENGTH(strength_ratio, jnp) * QABF_ORIENTATION(1 - _turn(source, found), jnp)
         kept += total(quality * source.strength)
         available += total(source.strength)
     return ratio(kept, available, otherwise=0.0)
@@ -201,14 +206,7 @@ def _batch_sobel(image: Array, mode: str) -> _BatchEdges:
     smooth_y = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     smooth_x = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     dx, dy = smooth_y[:, :, 2:] - smooth_y[:, :, :-2], smooth_x[:, :-2] - smooth_x[:, 2:]
-    flat = dx == 0
-    orientation = jnp.where(flat, jnp.pi / 2, jnp.arctan(dy / jnp.where(flat, 1.0, dx)))
-    return _BatchEdges(dx**2 + dy**2, orientation)
-
-
-def _sigmoid(parameters: Sigmoid, x: Array) -> Array:
-    height, slope, centre = parameters
-    return height / (1 + jnp.exp(slope * (x - centre)))
+    return _BatchEdges(dx**2 + dy**2, _orientation(jnp, dx, dy))
 
 
 def _one_minus_sigmoid(parameters: Sigmoid, x: Array) -> Array:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -149,15 +150,20 @@ def _channel(source: np.ndarray, fused: np.ndarray, taps: np.ndarray, *, saturat
     variance_f = np.maximum(local_covariance(fused, fused, mean_f, mean_f), 0.0)
     covariance = local_covariance(source, fused, mean_s, mean_f)
 
-    gain = covariance / (variance_s + TINY)
+    return _Channel(*_fit(np, variance_s, variance_f, covariance, TINY))
+
+
+def _fit(xp: ModuleType, variance_s: Any, variance_f: Any, covariance: Any, tiny: float) -> tuple[Any, Any, Any]:
+    """Returns gain, s² and sigma_v² of the channel; `xp` is NumPy or jax.numpy."""
+    gain = covariance / (variance_s + tiny)
     residual = variance_f - gain * covariance
     # A flat block carries nothing; a negative gain is a reversed contrast, which no eye takes for the
     # original. In both cases all the variance of the fused block is noise.
-    flat_s, flat_f = variance_s < TINY, variance_f < TINY
+    flat_s, flat_f = variance_s < tiny, variance_f < tiny
     unrelated = flat_s | flat_f | (gain < 0)
-    gain = np.where(unrelated, 0.0, gain)
-    residual = np.maximum(np.where(unrelated, variance_f, residual), TINY)
-    return _Channel(gain, np.where(flat_s, 0.0, variance_s), residual)
+    gain = xp.where(unrelated, 0.0, gain)
+    residual = xp.maximum(xp.where(unrelated, variance_f, residual), tiny)
+    return gain, xp.where(flat_s, 0.0, variance_s), residual
 
 
 class _BatchChannel(NamedTuple):
@@ -217,14 +223,7 @@ def _saturated(images: dict[str, Array], found: Moments, taps: list[float]) -> M
 def _batch_channel(found: Moments, side: str, tiny: float) -> _BatchChannel:
     variance_s = jnp.maximum(found.covariance[side, side], 0.0)
     variance_f = jnp.maximum(found.covariance["fused", "fused"], 0.0)
-    covariance = found.covariance[side, "fused"]
-    gain = covariance / (variance_s + tiny)
-    residual = variance_f - gain * covariance
-    flat_s, flat_f = variance_s < tiny, variance_f < tiny
-    unrelated = flat_s | flat_f | (gain < 0)
-    gain = jnp.where(unrelated, 0.0, gain)
-    residual = jnp.maximum(jnp.where(unrelated, variance_f, residual), tiny)
-    return _BatchChannel(gain, jnp.where(flat_s, 0.0, variance_s), residual)
+    return _BatchChannel(*_fit(jnp, variance_s, variance_f, found.covariance[side, "fused"], tiny))
 
 
 def _viff_ratio(found: Moments, unit: float) -> Array:
