@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -31,6 +31,8 @@ from rpfnet_jax.metrics.statistics import (
 )
 from rpfnet_jax.metrics.structural import MS_SSIM_MIN_SIZE, ms_ssim_sum, ssim_sum, structure
 
+_BOTH: tuple[Protocol, ...] = get_args(Protocol)
+
 
 class Metric(NamedTuple):
     """One column of `measure`.
@@ -51,7 +53,7 @@ class Metric(NamedTuple):
     label: str
     function: Callable[[Gray, Gray, Gray], float]
     twin: Callable[[GrayBatch, GrayBatch, GrayBatch], Columns] | None = None
-    protocols: tuple[Protocol, ...] = ("standard", "paper")
+    protocols: tuple[Protocol, ...] = _BOTH
     higher_is_better: bool = True
     companion: bool = False
     min_size: int = MIN_SIZE
@@ -66,7 +68,7 @@ def _by_protocol(column: str, label: str, function: Callable[..., float], twin: 
     """Declares a metric that the two protocols compute differently; `function` takes fused, ir, vis and protocol."""
     return [
         Metric(f"{column}_{protocol}", label, functools.partial(function, protocol=protocol), twin, (protocol,))
-        for protocol in ("standard", "paper")
+        for protocol in _BOTH
     ]
 
 
@@ -107,7 +109,7 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         protocol: MappingProxyType(
             {m.label: m.column for m in METRICS.values() if protocol in m.protocols and not m.companion}
         )
-        for protocol in ("standard", "paper")
+        for protocol in _BOTH
     }
 )
 """For each protocol: label -> column of the metrics that its table shows. A table keeps to one protocol."""
@@ -185,7 +187,7 @@ def measure_batch(
     if unknown:
         raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
     # Dispatched first: the device computes the twins while this thread computes the references.
-    values = dict(_twins(fused, ir, vis, tuple(column for column in chosen if METRICS[column].twin)))
+    values: dict[str, Batch] = dict(_twins(fused, ir, vis, tuple(column for column in chosen if METRICS[column].twin)))
     for column in chosen:
         if column not in values:
             triples = zip(*map(np.asarray, (fused, ir, vis)), strict=True)
@@ -200,6 +202,9 @@ def _reference(metric: Metric, fused: np.ndarray, ir: np.ndarray, vis: np.ndarra
 @functools.partial(jax.jit, static_argnames="columns")
 def _twins(fused: GrayBatch, ir: GrayBatch, vis: GrayBatch, columns: tuple[str, ...]) -> Columns:
     found: Columns = {}
-    for twin in dict.fromkeys(METRICS[column].twin for column in columns):
-        found |= twin(fused, ir, vis)
+    for column in columns:
+        twin = METRICS[column].twin
+        # Each twin once: it computes other columns, too.
+        if twin is not None and column not in found:
+            found |= twin(fused, ir, vis)
     return {column: found[column] for column in columns}

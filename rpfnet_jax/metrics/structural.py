@@ -107,7 +107,8 @@ def structure(fused: GrayBatch, ir: GrayBatch, vis: GrayBatch) -> Columns:
     check_batch(fused, ir, vis)
     images = named(fused, ir, vis)
     uniform = _window_terms(images, [1 / WINDOW] * WINDOW, sample=WINDOW**2 / (WINDOW**2 - 1))
-    columns = {"ssim": sum(average(luminance * structure) for luminance, structure in uniform)}
+    ssims = [average(luminance * structure) for luminance, structure in uniform]
+    columns = {"ssim": ssims[0] + ssims[1]}
     if min(fused.shape[1:]) < MS_SSIM_MIN_SIZE:
         return columns | {"ms_ssim": jnp.full(len(fused), jnp.nan)}
     products = [jnp.ones(len(fused))] * 2

@@ -15,7 +15,7 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0
 
 FIGURE_FORMATS = ("png", "pdf")
 
-_STYLE = {
+_STYLE: Any = {
     # Points, at the size of a figure in print.
     "font.size": 8,
     "axes.titlesize": 8,
@@ -53,7 +53,7 @@ def new_figure(width: float, height: float, pad: float | None = None) -> Any:
     # matplotlib's own Figure, not pyplot's: that would choose a backend for the whole process.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure: Any = Figure(figsize=(width, height), layout="constrained")
     if pad is not None:
         figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=0, hspace=0)
     return figure

@@ -37,7 +37,7 @@ PerImage = Mapping[str, Mapping[str, float]]
 _MISSING = "-"
 _BEST_AND_SECOND = "Best bold, second underlined."
 # Marks that survive tabulate's escaping, until they become commands.
-_LATEX = {"±": r"$\pm$", "↓": r"$\downarrow$", "⟦": r"\textbf{", "⟪": r"\underline{", "⟧": "}"}
+_LATEX = str.maketrans({"±": r"$\pm$", "↓": r"$\downarrow$", "⟦": r"\textbf{", "⟪": r"\underline{", "⟧": "}"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _latex(table: Table) -> str:
         _grid(table, "latex_booktabs", "⟦{}⟧", "⟪{}⟧"),
         "\\end{table}",
     ]
-    return "\n".join(lines).translate(str.maketrans(_LATEX))
+    return "\n".join(lines).translate(_LATEX)
 
 
 def _csv(table: Table) -> str:
@@ -193,9 +193,12 @@ def companion_table(summary: Mapping[str, Summary]) -> str:
 
 def _summary_columns(summary: Mapping[str, Summary], metrics: Mapping[str, str], counts: bool = False) -> str:
     chosen = [summary[column] for column in metrics.values()]
-    rows = {"mean": [value.mean for value in chosen], "std": [value.std for value in chosen]}
+    rows: dict[str, list[float | str | None]] = {
+        "mean": [value.mean for value in chosen],
+        "std": [value.std for value in chosen],
+    }
     if counts:
-        rows |= {"images": [str(value.count) for value in chosen]}
+        rows["images"] = [str(value.count) for value in chosen]
     return Table([Column(label, None, 4) for label in metrics], rows, corner="").render()
 
 
@@ -222,7 +225,7 @@ Mean and population standard deviation over the images. Higher is better, except
 
 def summary_table(rows: PerImage) -> str:
     """Renders one line per column as a Markdown table: mean, deviation, bootstrap interval of the mean, images."""
-    lines = {}
+    lines: dict[str, list[float | str | None]] = {}
     for column, value in summarise(rows.values()).items():
         low, high = mean_interval([row[column] for row in rows.values()])
         name = f"{column} (lower is better)" if column in LOWER_IS_BETTER else column
