@@ -1,4 +1,4 @@
-"""Laws of the classical methods, and what they do to real pictures."""
+"""Laws of the classical methods, and what they do to real images."""
 
 import numpy as np
 import pytest
@@ -36,16 +36,16 @@ def real(shared_dir):
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("shape", SIZES)
 def test_identical_sources_come_back_at_any_size(name, shape):
-    picture = noise(shape, 0)
-    fused = BASELINES[name](picture, picture.copy())
+    image = noise(shape, 0)
+    fused = BASELINES[name](image, image.copy())
     assert fused.dtype == np.float32
-    np.testing.assert_allclose(fused, picture, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fused, image, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("shape", SIZES)
 def test_output_keeps_size_and_range(name, shape):
-    # Pictures of black and white only drive the details beyond [0, 1] before they are clipped.
+    # Images of black and white only drive the details beyond [0, 1] before they are clipped.
     ir, vis = (np.rint(noise(shape, seed)) for seed in (1, 2))
     fused = BASELINES[name](ir, vis)
     assert fused.shape == shape
@@ -64,14 +64,14 @@ def test_sources_are_interchangeable_and_not_modified(name):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_mirrored_sources_give_the_mirrored_picture(name):
+def test_mirrored_sources_give_the_mirrored_image(name):
     # Odd at every level, so that the decimated grid mirrors onto itself.
     ir, vis = noise((33, 49), 5), noise((33, 49), 6)
     mirrored = BASELINES[name](ir[:, ::-1].copy(), vis[:, ::-1].copy())
     np.testing.assert_allclose(mirrored[:, ::-1], BASELINES[name](ir, vis), rtol=0, atol=1e-6)
 
 
-def test_flat_pictures_have_known_results():
+def test_flat_images_have_known_results():
     dark, bright = np.full((32, 32), 0.25, np.float32), np.full((32, 32), 0.75, np.float32)
     for name, level in {"average": 0.5, "maximum": 0.75, "laplacian": 0.5, "guided": 0.5}.items():
         np.testing.assert_allclose(BASELINES[name](dark, bright), level, atol=1e-6, err_msg=name)
@@ -85,11 +85,11 @@ def test_pointwise_rules():
 
 @pytest.mark.parametrize("shape", [*SIZES, (1, 9)])
 def test_pyramid_reconstructs(shape):
-    picture = noise(shape, 9)
+    image = noise(shape, 9)
     for levels in range(depth(*shape) + 2):
-        pyramid = decompose(picture, levels)
+        pyramid = decompose(image, levels)
         assert len(pyramid) == levels + 1
-        np.testing.assert_allclose(reconstruct(pyramid), picture, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(reconstruct(pyramid), image, rtol=0, atol=1e-12)
 
 
 def test_pyramid_has_no_detail_where_there_is_none():
@@ -146,7 +146,7 @@ def test_guided_follows_the_paper_step_by_step():
 
 
 def test_guided_filter_is_the_local_linear_model():
-    guide, picture = noise((13, 18), 11).astype(np.float64), noise((13, 18), 12).astype(np.float64)
+    guide, image = noise((13, 18), 11).astype(np.float64), noise((13, 18), 12).astype(np.float64)
     radius, regularisation = 3, 0.01
     rows, columns = guide.shape
 
@@ -156,14 +156,14 @@ def test_guided_filter_is_the_local_linear_model():
     slope, offset = np.empty(guide.shape), np.empty(guide.shape)
     for i in range(rows):
         for j in range(columns):
-            g, p = guide[window(i, j)], picture[window(i, j)]
+            g, p = guide[window(i, j)], image[window(i, j)]
             slope[i, j] = np.mean((g - g.mean()) * (p - p.mean())) / (g.var() + regularisation)
             offset[i, j] = p.mean() - slope[i, j] * g.mean()
     expected = [
         [slope[window(i, j)].mean() * guide[i, j] + offset[window(i, j)].mean() for j in range(columns)]
         for i in range(rows)
     ]
-    np.testing.assert_allclose(guided_filter(picture, guide, radius, regularisation), expected, atol=1e-12)
+    np.testing.assert_allclose(guided_filter(image, guide, radius, regularisation), expected, atol=1e-12)
 
 
 def test_guided_filter_keeps_a_step_of_the_guide():
@@ -174,12 +174,12 @@ def test_guided_filter_keeps_a_step_of_the_guide():
     assert np.abs(blurred - guide).max() > 0.2
 
 
-def test_real_pictures(real):
+def test_real_images(real):
     for ir, vis in real:
         fused = {name: to_uint8(method(ir, vis)) for name, method in BASELINES.items()}
         sources = to_uint8(ir), to_uint8(vis)
-        gradient = {name: metrics.average_gradient(picture) for name, picture in fused.items()}
-        edges = {name: metrics.qabf(picture, *sources) for name, picture in fused.items()}
+        gradient = {name: metrics.average_gradient(image) for name, image in fused.items()}
+        edges = {name: metrics.qabf(image, *sources) for name, image in fused.items()}
         assert min(gradient["guided"], gradient["laplacian"]) > 1.3 * gradient["average"]
         assert min(edges["guided"], edges["laplacian"]) > 1.3 * edges["average"]
         assert metrics.ssim_sum(fused["average"], *sources) > metrics.ssim_sum(fused["guided"], *sources)

@@ -1,16 +1,15 @@
-"""Feature mutual information: how much of the local patterns of the sources the fused image still tells."""
+"""Feature mutual information (FMI): how much of the local patterns of the sources is still in the fused image."""
 
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
-from rpfnet_jax.metrics.inputs import check_gray8
+from rpfnet_jax.metrics.inputs import Gray, check_gray8
 
 _WINDOW = 3
 _CELLS = _WINDOW**2
-# Windows handled at once: few enough for their arrays to stay in the cache of a core.
+# Windows handled at once: few enough that their arrays stay in a core's cache.
 _STRIP = 4096
 # Keeps the logarithm of an empty cell finite; times 0 it is 0.
 _TINY = 1e-300
@@ -20,7 +19,7 @@ _LOGARITHM = np.log(np.maximum(np.arange(256), 1))
 
 
 class _Patterns:
-    """Windows read as distributions over their nine pixels.
+    """Windows as distributions over their nine pixels.
 
     Attributes:
         levels: grey levels, int32 (9, n): column after column of the window.
@@ -43,12 +42,8 @@ class _Patterns:
         self.entropy = np.log(self.total) - (self.weight * _LOGARITHM[self.weight]).sum(axis=0) / self.total
 
 
-def fmi(
-    fused: UInt8[np.ndarray, "h w"],
-    ir: UInt8[np.ndarray, "h w"],
-    vis: UInt8[np.ndarray, "h w"],
-) -> float:
-    """Feature mutual information of the raw pixels, (FMI(IR, F) + FMI(VIS, F)) / 2 (FMI_pixel).
+def fmi(fused: Gray, ir: Gray, vis: Gray) -> float:
+    """Computes the feature mutual information of the raw pixels, (FMI(IR, F) + FMI(VIS, F)) / 2 (FMI_pixel).
 
     Haghighat, Aghagolzadeh and Seyedarabi 2011, Computers and Electrical Engineering 37(5), over 3 x 3 windows as
     in Haghighat and Razian 2014 (AICT), with the conventions of the authors' MATLAB code:
@@ -62,20 +57,13 @@ def fmi(
     - The value of a window is 2·(H(p) + H(q) - H(joint)) / (H(p) + H(q)); 1 where the two windows are equal,
       else 0 if both entropies are 0.
 
-    The result is the mean over all windows inside the image. As the pixels are numbered, turning or mirroring the
-    three images changes it, by some 0.1 %. Toolboxes call that code
-    without naming a feature for what they print as FMI_pixel, so that its default decides: compare within one table.
-
-    Args:
-        fused: uint8 (h, w), at least 3 x 3.
-        ir: uint8 (h, w).
-        vis: uint8 (h, w).
+    The result is the mean over all windows inside the image, which has at least 3 x 3 pixels. As the pixels are
+    numbered, turning or mirroring the three images changes it, by some 0.1 %. Toolboxes print the value of that code's
+    default feature as FMI_pixel, whichever it is, so compare within one table only. It has no jitted twin: it sorts in
+    every window, which array code does slowly.
 
     Returns:
         A number up to 1, which three equal images reach.
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 3 x 3 pixels.
     """
     check_gray8(fused, ir, vis, min_size=_WINDOW)
     total, windows = 0.0, 0
@@ -93,7 +81,7 @@ def _patterns(image: np.ndarray) -> Iterator[_Patterns]:
 
 
 def _likeness(source: _Patterns, fused: _Patterns) -> np.ndarray:
-    """The value of each window."""
+    """Computes the value of each window."""
     entropies = source.entropy + fused.entropy
     mutual = entropies - _joint_entropy(source, fused)
     value = np.where(entropies > 0, 2 * mutual / np.where(entropies > 0, entropies, 1.0), 0.0)
@@ -101,34 +89,34 @@ def _likeness(source: _Patterns, fused: _Patterns) -> np.ndarray:
 
 
 def _joint_entropy(source: _Patterns, fused: _Patterns) -> np.ndarray:
-    """In nats. Bounds and the sign of c come from whole numbers and are exact.
+    """Computes the joint entropy of each window in nats. Bounds and the sign of c are whole numbers, hence exact.
 
-    On the line from 0 to 1 mark where each of p's cumulative sums ends, and each of q's: the upper bound gives the cell
-    (i, j) the length that p's i-th and q's j-th stretch have in common. So it fills one cell per stretch between
-    neighbouring marks, 17 at most, and in all others the joint distribution is that of independence, whose entropy is
-    known. The marks are sorted, in units of 1 / (total of p * total of q), which makes them whole numbers.
+    Mark on the line from 0 to 1 where each of p's cumulative sums ends, and each of q's: the upper bound gives the cell
+    (i, j) the length that p's i-th and q's j-th interval have in common. So it fills one cell per interval between
+    neighbouring marks, 17 at most; in all other cells the joint distribution is that of independence, whose entropy is
+    known. The marks are sorted in units of 1 / (total of p * total of q), which makes them whole numbers.
     """
     p, q, one = fused.weight, source.weight, fused.total * source.total
     correlation = _correlation(p, q)
     # The lower bound is the upper one of p and the mirrored q, with all correlations reversed.
     q = np.where(correlation < 0, q[::-1], q)
     marks_p, marks_q = np.cumsum(p[:-1], axis=0) * source.total, np.cumsum(q[:-1], axis=0) * fused.total
-    # The last bit tells whose mark it is.
+    # The last bit says whether the mark is one of p's.
     marks = _merge(2 * marks_p + 1, 2 * marks_q)
     is_p = marks & 1
     marks >>= 1
-    stretches_p = _stretches(marks, is_p, one)
-    stretches_q = _stretches(marks, 1 - is_p, one)
+    intervals_p = _intervals(marks, is_p, one)
+    intervals_q = _intervals(marks, 1 - is_p, one)
 
     phi = np.abs(correlation) / _bound_correlation(source, fused, marks_p, marks_q)
     rest = 1 - phi
     share, product_share = phi / one, rest / one.astype(np.float64) ** 2
     entropy = rest * (fused.entropy + source.entropy) - _plogp(rest)
     before = np.zeros_like(one)
-    # Row by row, because whole stacks of floats would leave the cache.
-    for mark, stretch_p, stretch_q in zip([*marks, one], stretches_p, stretches_q, strict=True):
-        independent = product_share * stretch_p
-        independent *= stretch_q
+    # Row by row, because whole stacks of floats would not fit into the cache.
+    for mark, interval_p, interval_q in zip([*marks, one], intervals_p, intervals_q, strict=True):
+        independent = product_share * interval_p
+        independent *= interval_q
         entropy += _plogp(independent)
         independent += share * (mark - before)
         entropy -= _plogp(independent)
@@ -153,28 +141,28 @@ def _merge(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return merged
 
 
-def _stretches(marks: np.ndarray, own: np.ndarray, one: np.ndarray) -> list[np.ndarray]:
-    """17 times (n,): length of the stretch of one distribution that each space between sorted marks lies in.
+def _intervals(marks: np.ndarray, own: np.ndarray, one: np.ndarray) -> list[np.ndarray]:
+    """Returns the length (n,) of the distribution's interval that each of the 17 spaces between sorted marks lies in.
 
     Args:
         marks: (16, n).
-        own: (16, n): 1 where a mark is the distribution's own, else 0.
+        own: (16, n): 1 where a mark belongs to this distribution, 0 where it belongs to the other.
         one: (n,), the end of the line.
     """
     foreign = (1 - own) * _BEYOND
-    stretches = [one]
+    intervals = [one]
     for mark in (marks + foreign)[::-1]:
-        stretches.append(np.minimum(stretches[-1], mark))
-    stretches.reverse()
+        intervals.append(np.minimum(intervals[-1], mark))
+    intervals.reverse()
     reached = np.zeros_like(one)
     for row, mark in enumerate(marks - foreign, 1):
         reached = np.maximum(reached, mark)
-        stretches[row] = stretches[row] - reached
-    return stretches
+        intervals[row] = intervals[row] - reached
+    return intervals
 
 
 def _bound_correlation(source: _Patterns, fused: _Patterns, marks_p: np.ndarray, marks_q: np.ndarray) -> np.ndarray:
-    """Correlation of the pixels' numbers under the upper bound, infinite where it is not defined."""
+    """Computes the correlation of the pixels' numbers under the upper bound; infinite where it is not defined."""
     one = fused.total.astype(np.float64) * source.total
     # By Hoeffding's formula; below 64 * 2295**2 < 2**31.
     common = sum(np.minimum(mark, marks_q).sum(axis=0, dtype=np.int32) for mark in marks_p)
@@ -185,7 +173,7 @@ def _bound_correlation(source: _Patterns, fused: _Patterns, marks_p: np.ndarray,
 
 
 def _correlation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Pearson's, along the first axis; 0 where one is constant. p and q hold whole numbers."""
+    """Computes Pearson's correlation of whole numbers along the first axis; 0 where p or q is constant."""
     sum_p, sum_q = p.sum(axis=0), q.sum(axis=0)
     covariance = _CELLS * np.sum(p * q, axis=0) - sum_p * sum_q
     variance_p, variance_q = (_CELLS * np.sum(x * x, axis=0) - np.sum(x, axis=0) ** 2 for x in (p, q))

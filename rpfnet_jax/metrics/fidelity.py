@@ -1,24 +1,25 @@
-"""Visual information fidelity: how much of what an eye sees in a source it still sees in the fused image.
+"""Visual information fidelity: how much of the visible information in a source is still visible in the fused image.
 
-Sheikh and Bovik model a source block as a Gaussian with variance s², the fused block as g·source + v, and the
-eye as an additive noise of variance sigma². The information that reaches the eye is log(1 + s²/sigma²) from
-the source itself and log(1 + g²·s²/(sigma_v² + sigma²)) through the fused image. VIFp and VIFF differ in
-sigma² and in how blocks, scales and sources are put together.
+Sheikh and Bovik model a source block as a Gaussian with variance s², the fused block as g·source + v, and the eye as an
+additive noise of variance sigma². The information that reaches the eye is log(1 + s²/sigma²) from the source itself and
+log(1 + g²·s²/(sigma_v² + sigma²)) through the fused image. VIFp and VIFF differ in sigma² and in how blocks, scales and
+sources are combined.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array
 from scipy.ndimage import correlate1d
 
-from rpfnet_jax.metrics.inputs import Protocol, check_gray8, check_protocol
-from rpfnet_jax.metrics.windows import Moments, blur, moments, total
+from rpfnet_jax.metrics.inputs import Columns, Gray, GrayBatch, Protocol, check_batch, check_gray8, check_protocol
+from rpfnet_jax.metrics.windows import PAIRS, Moments, blur, moments, named, ratio, total
 
 # Window of each scale, finest first; sigma is a fifth of the size. Scales below the first are decimated by 2
 # after a blur with their own window, and only windows inside the image count.
@@ -53,8 +54,68 @@ class _Channel(NamedTuple):
         return np.log10(1 + self.gain**2 * self.source / (self.residual + noise))
 
 
-def gaussian(size: int) -> np.ndarray:
-    """Weights of the window along one axis."""
+def vifp(source: Gray, fused: Gray, *, protocol: Protocol = "standard") -> float:
+    """Computes the visual information fidelity of the fused image to one source, in the pixel domain (VIFp).
+
+    Sheikh and Bovik 2006, IEEE Trans. Image Process. 15(2): four scales, sigma² = 2, at least 41 x 41 pixels. Windows
+    that cross the border do not count (evaluators that pad with zeros differ by 3-10 %). `paper` is what MATLAB
+    computes from uint8 images: products of two pixels saturate at 255 in the finest scale.
+
+    Args:
+        source: the reference.
+        fused: the image that is judged. Exchanging the two changes the value.
+        protocol: "standard" or "paper".
+
+    Returns:
+        A ratio ≥ 0; 1 for a copy (up to rounding), above 1 for a copy with more contrast. A constant source has nothing
+        to lose: 1.
+    """
+    check_gray8(source, fused, min_size=MIN_SIZE)
+    check_protocol(protocol)
+    seen = available = 0.0
+    for scale, (taps, (reference, judged)) in enumerate(_scales(source.astype(np.float64), fused.astype(np.float64))):
+        # Only the finest scale works on the uint8 arrays; decimated images are floating point in MATLAB too.
+        channel = _channel(reference, judged, taps, saturate=protocol == "paper" and scale == 0)
+        seen += np.sum(channel.seen_in_fused(VIFP_NOISE))
+        available += np.sum(channel.seen_in_source(VIFP_NOISE))
+    return float(seen / available) if available > 0 else 1.0
+
+
+def vifp_sum(fused: Gray, ir: Gray, vis: Gray, *, protocol: Protocol = "standard") -> float:
+    """Computes VIFp(IR → F) + VIFp(VIS → F), rarely above 2; often printed under the names VIF or VIFF; see `vifp`."""
+    return vifp(ir, fused, protocol=protocol) + vifp(vis, fused, protocol=protocol)
+
+
+def viff(fused: Gray, ir: Gray, vis: Gray, *, protocol: Protocol = "standard") -> float:
+    """Computes the visual information fidelity for fusion (VIFF).
+
+    Han, Cai, Cao and Xu 2013, Information Fusion 14(2), with sigma² = 0.005·255² and scale weights 1, 0, 0.15, 1 (over
+    2.15), finest first, for at least 41 x 41 pixels. In every block the source with the smaller gain is the reference;
+    ties go to VIS. `paper` scales the images to [0, 1] but leaves sigma² as it is: the best fit to values in the
+    literature, not a proven one.
+
+    Returns:
+        A ratio ≥ 0; 1 if the fused image equals both sources, above 1 if it has more contrast. 1 if all three images
+        are constant.
+    """
+    check_gray8(fused, ir, vis, min_size=MIN_SIZE)
+    check_protocol(protocol)
+    unit = 255.0 if protocol == "paper" else 1.0
+    pyramid = _scales(fused / unit, ir / unit, vis / unit)
+    total = 0.0
+    for weight, (taps, (f, i, v)) in zip(VIFF_SCALE_WEIGHTS, pyramid, strict=True):
+        if weight == 0:
+            continue
+        from_ir, from_vis = _channel(i, f, taps), _channel(v, f, taps)
+        take_ir = from_ir.gain < from_vis.gain
+        seen = np.where(take_ir, from_ir.seen_in_fused(VIFF_NOISE), from_vis.seen_in_fused(VIFF_NOISE))
+        available = np.where(take_ir, from_ir.seen_in_source(VIFF_NOISE), from_vis.seen_in_source(VIFF_NOISE))
+        total += weight * np.sum(seen + BLOCK_FLOOR) / np.sum(available + BLOCK_FLOOR)
+    return float(total)
+
+
+def _gaussian(size: int) -> np.ndarray:
+    """Returns the weights of a window along one axis."""
     offset = np.arange(size) - size // 2
     taps = np.exp(-(offset**2) / (2 * (size / 5) ** 2))
     return taps / taps.sum()
@@ -70,7 +131,7 @@ def _blur(image: np.ndarray, taps: np.ndarray) -> np.ndarray:
 def _scales(*images: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """Yields the window and the images of each scale."""
     for scale, size in enumerate(WINDOW_SIZES):
-        taps = gaussian(size)
+        taps = _gaussian(size)
         if scale > 0:
             images = tuple(_blur(image, taps)[::2, ::2] for image in images)
         yield taps, images
@@ -89,125 +150,24 @@ def _channel(source: np.ndarray, fused: np.ndarray, taps: np.ndarray, *, saturat
     variance_f = np.maximum(local_covariance(fused, fused, mean_f, mean_f), 0.0)
     covariance = local_covariance(source, fused, mean_s, mean_f)
 
-    gain = covariance / (variance_s + TINY)
+    return _Channel(*_fit(np, variance_s, variance_f, covariance, TINY))
+
+
+def _fit(xp: ModuleType, variance_s: Any, variance_f: Any, covariance: Any, tiny: float) -> tuple[Any, Any, Any]:
+    """Returns gain, s² and sigma_v² of the channel; `xp` is NumPy or jax.numpy."""
+    gain = covariance / (variance_s + tiny)
     residual = variance_f - gain * covariance
     # A flat block carries nothing; a negative gain is a reversed contrast, which no eye takes for the
     # original. In both cases all the variance of the fused block is noise.
-    flat_s, flat_f = variance_s < TINY, variance_f < TINY
+    flat_s, flat_f = variance_s < tiny, variance_f < tiny
     unrelated = flat_s | flat_f | (gain < 0)
-    gain = np.where(unrelated, 0.0, gain)
-    residual = np.maximum(np.where(unrelated, variance_f, residual), TINY)
-    return _Channel(gain, np.where(flat_s, 0.0, variance_s), residual)
+    gain = xp.where(unrelated, 0.0, gain)
+    residual = xp.maximum(xp.where(unrelated, variance_f, residual), tiny)
+    return gain, xp.where(flat_s, 0.0, variance_s), residual
 
 
-def vifp(
-    source: UInt8[np.ndarray, "h w"],
-    fused: UInt8[np.ndarray, "h w"],
-    *,
-    protocol: Protocol = "standard",
-) -> float:
-    """Visual information fidelity of the fused image with respect to one source, in the pixel domain (VIFp).
-
-    Sheikh and Bovik 2006, IEEE Trans. Image Process. 15(2): four scales, sigma² = 2, grey levels 0-255.
-    Windows that cross the border do not count (evaluators that pad with zeros differ by 3-10 %). `paper` is
-    what MATLAB computes from uint8 images: products of two pixels saturate at 255 in the finest scale.
-
-    Args:
-        source: uint8 (h, w), at least 41 x 41: the reference.
-        fused: uint8 (h, w): the image that is judged. Exchanging the two changes the value.
-        protocol: "standard" or "paper".
-
-    Returns:
-        A ratio ≥ 0; 1 for a copy (up to rounding), above 1 for a copy with more contrast. If the source is
-        constant there is nothing to lose, and the result is 1.0.
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 41 x 41 pixels, or an unknown protocol.
-    """
-    check_gray8(source, fused, min_size=MIN_SIZE)
-    check_protocol(protocol)
-    seen = available = 0.0
-    for scale, (taps, (reference, judged)) in enumerate(_scales(source.astype(np.float64), fused.astype(np.float64))):
-        # Only the finest scale works on the uint8 arrays; decimated images are floating point in MATLAB too.
-        channel = _channel(reference, judged, taps, saturate=protocol == "paper" and scale == 0)
-        seen += np.sum(channel.seen_in_fused(VIFP_NOISE))
-        available += np.sum(channel.seen_in_source(VIFP_NOISE))
-    return float(seen / available) if available > 0 else 1.0
-
-
-def vifp_sum(
-    fused: UInt8[np.ndarray, "h w"],
-    ir: UInt8[np.ndarray, "h w"],
-    vis: UInt8[np.ndarray, "h w"],
-    *,
-    protocol: Protocol = "standard",
-) -> float:
-    """VIFp(IR → F) + VIFp(VIS → F), see `vifp`; often printed under the names VIF or VIFF.
-
-    Args:
-        fused: uint8 (h, w), at least 41 x 41.
-        ir: uint8 (h, w).
-        vis: uint8 (h, w).
-        protocol: "standard" or "paper".
-
-    Returns:
-        A number ≥ 0, rarely above 2.
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 41 x 41 pixels, or an unknown protocol.
-    """
-    check_gray8(fused, ir, vis, min_size=MIN_SIZE)
-    return vifp(ir, fused, protocol=protocol) + vifp(vis, fused, protocol=protocol)
-
-
-def viff(
-    fused: UInt8[np.ndarray, "h w"],
-    ir: UInt8[np.ndarray, "h w"],
-    vis: UInt8[np.ndarray, "h w"],
-    *,
-    protocol: Protocol = "standard",
-) -> float:
-    """Visual information fidelity for fusion (VIFF).
-
-    Han, Cai, Cao and Xu 2013, Information Fusion 14(2), with sigma² = 0.005·255² and scale weights 1, 0,
-    0.15, 1 (over 2.15), finest first. In every block one source is taken as the reference, the one with the
-    smaller gain; ties go to VIS. `paper` scales the images to [0, 1] but leaves sigma² as it is: the best fit
-    to values in the literature, not a proven one.
-
-    Args:
-        fused: uint8 (h, w), at least 41 x 41.
-        ir: uint8 (h, w).
-        vis: uint8 (h, w).
-        protocol: "standard" or "paper".
-
-    Returns:
-        A ratio ≥ 0; 1 if the fused image equals both sources, above 1 if it has more contrast. 1.0 if all
-        three images are constant.
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 41 x 41 pixels, or an unknown protocol.
-    """
-    check_gray8(fused, ir, vis, min_size=MIN_SIZE)
-    check_protocol(protocol)
-    unit = 255.0 if protocol == "paper" else 1.0
-    pyramid = _scales(fused / unit, ir / unit, vis / unit)
-    total = 0.0
-    for weight, (taps, (f, i, v)) in zip(VIFF_SCALE_WEIGHTS, pyramid, strict=True):
-        if weight == 0:
-            continue
-        from_ir, from_vis = _channel(i, f, taps), _channel(v, f, taps)
-        take_ir = from_ir.gain < from_vis.gain
-        seen = np.where(take_ir, from_ir.seen_in_fused(VIFF_NOISE), from_vis.seen_in_fused(VIFF_NOISE))
-        available = np.where(take_ir, from_ir.seen_in_source(VIFF_NOISE), from_vis.seen_in_source(VIFF_NOISE))
-        total += weight * np.sum(seen + BLOCK_FLOOR) / np.sum(available + BLOCK_FLOOR)
-    return float(total)
-
-
-_PAIRS = (("i", "i"), ("v", "v"), ("f", "f"), ("i", "f"), ("v", "f"))
-
-
-class _JaxChannel(NamedTuple):
-    """See `rpfnet_jax.metrics.fidelity`."""
+class _BatchChannel(NamedTuple):
+    """`_Channel` of a batch, with natural logarithms."""
 
     gain: Array
     source: Array
@@ -220,25 +180,20 @@ class _JaxChannel(NamedTuple):
         return jnp.log1p(self.gain**2 * self.source / (self.residual + noise))
 
 
-def fidelity(
-    fused: UInt8[Array, "b h w"], ir: UInt8[Array, "b h w"], vis: UInt8[Array, "b h w"]
-) -> dict[str, Float32[Array, " b"]]:
-    """`viff` and `vifp_sum` of each image under both protocols, which share their windows.
-
-    Returns:
-        The columns `viff_standard`, `viff_paper`, `vifp_standard` and `vifp_paper` of `measure`.
-    """
-    protocols, nothing = ("standard", "paper"), jnp.zeros(len(fused))
-    seen = {(side, protocol): nothing for side in "iv" for protocol in protocols}
+def fidelity(fused: GrayBatch, ir: GrayBatch, vis: GrayBatch) -> Columns:
+    """Twin of the columns `viff_*` and `vifp_*`: both protocols share their windows."""
+    check_batch(fused, ir, vis)
+    protocols, zero = ("standard", "paper"), jnp.zeros(len(fused))
+    seen = {(side, protocol): zero for side in ("ir", "vis") for protocol in protocols}
     available = dict(seen)
-    viff = dict.fromkeys(protocols, nothing)
-    for scale, (images, taps) in enumerate(_jax_scales({"f": fused, "i": ir, "v": vis})):
-        found = moments(images, _PAIRS, taps)
-        # Of the `paper` protocol only the finest scale differs.
+    viff = dict.fromkeys(protocols, zero)
+    for scale, (images, taps) in enumerate(_batch_scales(named(fused, ir, vis))):
+        found = moments(images, taps)
+        # The protocols of VIFp differ in the finest scale only.
         saturated = _saturated(images, found, taps) if scale == 0 else found
         for protocol, used in (("standard", found), ("paper", saturated)):
-            for side in "iv":
-                channel = _jax_channel(used, side, TINY)
+            for side in ("ir", "vis"):
+                channel = _batch_channel(used, side, TINY)
                 seen[side, protocol] += total(channel.seen_in_fused(VIFP_NOISE))
                 available[side, protocol] += total(channel.seen_in_source(VIFP_NOISE))
         for protocol, unit in (("standard", 1.0), ("paper", 255.0**2)):
@@ -246,50 +201,38 @@ def fidelity(
                 viff[protocol] += float(VIFF_SCALE_WEIGHTS[scale]) * _viff_ratio(found, unit)
     columns = {f"viff_{protocol}": value for protocol, value in viff.items()}
     for protocol in protocols:
-        from_ir, from_vis = (_ratio(seen[side, protocol], available[side, protocol]) for side in "iv")
-        columns[f"vifp_{protocol}"] = from_ir + from_vis
+        kept = [ratio(seen[side, protocol], available[side, protocol], otherwise=1.0) for side in ("ir", "vis")]
+        columns[f"vifp_{protocol}"] = kept[0] + kept[1]
     return columns
 
 
-def _jax_scales(images: dict[str, Array]) -> Iterator[tuple[dict[str, Array], list[float]]]:
-    images = {name: image.astype(jnp.float32) for name, image in images.items()}
+def _batch_scales(images: dict[str, Array]) -> Iterator[tuple[dict[str, Array], list[float]]]:
     for scale, size in enumerate(WINDOW_SIZES):
-        taps = gaussian(size).tolist()
+        taps = _gaussian(size).tolist()
         if scale > 0:
             images = {name: blur(image, taps)[:, ::2, ::2] for name, image in images.items()}
         yield images, taps
 
 
 def _saturated(images: dict[str, Array], found: Moments, taps: list[float]) -> Moments:
-    """min(x·y, 255) = x·y - max(x·y - 255, 0): what saturation takes away is subtracted from the covariance."""
-    excess = {(a, b): blur(jnp.maximum(images[a] * images[b] - 255.0, 0.0), taps) for a, b in _PAIRS}
-    return Moments(found.mean, {pair: found.covariance[pair] - excess[pair] for pair in _PAIRS})
+    """Subtracts from the covariances what saturation removes: min(x·y, 255) = x·y - max(x·y - 255, 0)."""
+    excess = {(a, b): blur(jnp.maximum(images[a] * images[b] - 255.0, 0.0), taps) for a, b in PAIRS}
+    return Moments(found.mean, {pair: found.covariance[pair] - excess[pair] for pair in PAIRS})
 
 
-def _jax_channel(found: Moments, side: str, tiny: float) -> _JaxChannel:
+def _batch_channel(found: Moments, side: str, tiny: float) -> _BatchChannel:
     variance_s = jnp.maximum(found.covariance[side, side], 0.0)
-    variance_f = jnp.maximum(found.covariance["f", "f"], 0.0)
-    covariance = found.covariance[side, "f"]
-    gain = covariance / (variance_s + tiny)
-    residual = variance_f - gain * covariance
-    flat_s, flat_f = variance_s < tiny, variance_f < tiny
-    unrelated = flat_s | flat_f | (gain < 0)
-    gain = jnp.where(unrelated, 0.0, gain)
-    residual = jnp.maximum(jnp.where(unrelated, variance_f, residual), tiny)
-    return _JaxChannel(gain, jnp.where(flat_s, 0.0, variance_s), residual)
+    variance_f = jnp.maximum(found.covariance["fused", "fused"], 0.0)
+    return _BatchChannel(*_fit(jnp, variance_s, variance_f, found.covariance[side, "fused"], tiny))
 
 
 def _viff_ratio(found: Moments, unit: float) -> Array:
-    """Of one scale; dividing the images by a unit multiplies the constants by its square."""
-    from_ir, from_vis = (_jax_channel(found, side, TINY * unit) for side in "iv")
+    """Computes the term of one scale; dividing the images by a unit multiplies the constants by its square."""
+    from_ir, from_vis = (_batch_channel(found, side, TINY * unit) for side in ("ir", "vis"))
     noise = VIFF_NOISE * unit
     take_ir = from_ir.gain < from_vis.gain
     seen = jnp.where(take_ir, from_ir.seen_in_fused(noise), from_vis.seen_in_fused(noise))
     available = jnp.where(take_ir, from_ir.seen_in_source(noise), from_vis.seen_in_source(noise))
-    # Natural logarithms here, decimal ones there.
+    # The floor is stated in decimal logarithms.
     floor = BLOCK_FLOOR * math.log(10)
     return total(seen + floor) / total(available + floor)
-
-
-def _ratio(seen: Array, available: Array) -> Array:
-    return jnp.where(available > 0, seen / jnp.where(available > 0, available, 1.0), 1.0)

@@ -1,29 +1,32 @@
-"""What every metric verifies before it computes: 8-bit grey images of one size, and a known protocol."""
+"""Images as the metrics take them: conversion to 8-bit grey, and the checks."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import chex
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Array, Float, Float32, Shaped, UInt8
+
+Gray: TypeAlias = UInt8[np.ndarray, "h w"]
+GrayBatch: TypeAlias = UInt8[Array, "b h w"]
+Columns: TypeAlias = dict[str, Float32[Array, " b"]]
+"""Column name -> one value per image, as the jitted twins return them."""
 
 Protocol = Literal["standard", "paper"]
-"""`standard`: floating point, what a textbook says. `paper`: the saturating 8-bit arithmetic of the MATLAB
-toolboxes whose numbers are printed in the literature on infrared and visible fusion. The two do not belong in
-one table."""
 
 
 def check_gray8(*images: Shaped[np.ndarray, "..."], min_size: int = 1) -> None:
     """Refuses anything but 8-bit grey images of one size.
 
-    NumPy would broadcast some mismatched shapes without a word, and a float image in [0, 1] would give
-    plausible nonsense, so the metrics call this first.
+    NumPy would silently broadcast some mismatched shapes, and a float image in [0, 1] would give plausible nonsense,
+    so every metric calls this first.
 
     Args:
         *images: arrays that should be uint8 of shape (h, w), all alike.
         min_size: the smallest height and width allowed, in pixels.
 
     Raises:
-        ValueError: a dtype is not uint8, an array is not 2-D, shapes differ (the message names them), or a
-            side is shorter than `min_size`.
+        ValueError: a dtype is not uint8, an array is not 2-D, shapes differ (the message names them), or a side is
+            shorter than `min_size`.
     """
     shapes = [image.shape for image in images]
     for image in images:
@@ -38,16 +41,16 @@ def check_gray8(*images: Shaped[np.ndarray, "..."], min_size: int = 1) -> None:
 
 
 def check_protocol(protocol: str) -> None:
-    """Refuses an unknown protocol name.
-
-    Args:
-        protocol: "standard" or "paper".
-
-    Raises:
-        ValueError: any other name.
-    """
+    """Raises ValueError for any name but "standard" and "paper"."""
     if protocol not in ("standard", "paper"):
         raise ValueError(f"protocol must be 'standard' or 'paper', got {protocol!r}")
+
+
+def check_batch(fused: Array, ir: Array, vis: Array) -> None:
+    """Asserts, while a twin is traced, that the three batches have one shape (b, h, w) and hold 8-bit levels."""
+    chex.assert_rank((fused, ir, vis), 3)
+    chex.assert_equal_shape((fused, ir, vis))
+    chex.assert_type((fused, ir, vis), np.uint8)
 
 
 # ITU-R BT.601 luma as MATLAB's rgb2gray derives it: the first row of the inverse of its rounded YIQ matrix,
@@ -58,17 +61,17 @@ _LUMA = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])
 _OVERSHOOT = 1e-6
 
 
-def to_gray8(image: UInt8[np.ndarray, "h w *c"] | Float[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w"]:
-    """Converts a picture to 8-bit grey as MATLAB's `rgb2gray` does.
+def to_gray8(image: UInt8[np.ndarray, "h w *c"] | Float[np.ndarray, "h w *c"]) -> Gray:
+    """Converts an image to 8-bit grey as MATLAB's `rgb2gray` does.
 
-    A float picture is quantised first and converted to grey second, because that is what happens to a picture
-    that is saved as PNG and scored later. All rounding is half to even.
+    A float image is quantised before it is converted to grey, as if it had been saved as PNG and scored later. All
+    rounding is half to even.
 
     Args:
         image: shape (h, w), (h, w, 1) or (h, w, 3) (RGB); uint8, or floating point in [0, 1].
 
     Returns:
-        uint8 grey image (h, w). A uint8 input that is grey already is returned without a copy.
+        The grey image. A uint8 input that is grey already is returned without a copy.
 
     Raises:
         ValueError: another dtype or shape, or a float image with values outside [0, 1] or not finite.

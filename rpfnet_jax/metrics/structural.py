@@ -1,4 +1,4 @@
-"""Structural similarity of the fused image to its sources, at one scale and at several."""
+"""Structural similarity of the fused image to its sources, at one scale (SSIM) and at five (MS-SSIM)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array
 from scipy.ndimage import correlate1d, uniform_filter
 
-from rpfnet_jax.metrics.inputs import check_gray8
-from rpfnet_jax.metrics.windows import average, moments
+from rpfnet_jax.metrics.inputs import Columns, Gray, GrayBatch, check_batch, check_gray8
+from rpfnet_jax.metrics.windows import average, moments, named
 
 WINDOW = 7
 C1 = (0.01 * 255) ** 2
@@ -24,22 +24,15 @@ MS_SSIM_MIN_SIZE = 161
 """Smallest height and width, in pixels, for which the coarsest of the five scales still holds one window."""
 
 
-def ssim(a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -> float:
-    """Mean structural similarity (SSIM) with a 7 x 7 uniform window and sample covariances.
+def ssim(a: Gray, b: Gray) -> float:
+    """Computes the mean structural similarity (SSIM) with a 7 x 7 uniform window and sample covariances.
 
-    Wang, Bovik, Sheikh and Simoncelli 2004, IEEE Trans. Image Process. 13(4), with K1 = 0.01, K2 = 0.03 and
-    L = 255; only windows that lie inside the image count. Equal to `structural_similarity(a, b)` of
-    scikit-image with its default settings.
-
-    Args:
-        a: uint8 (h, w), at least 7 x 7.
-        b: uint8 (h, w).
+    Wang, Bovik, Sheikh and Simoncelli 2004, IEEE Trans. Image Process. 13(4), with K1 = 0.01, K2 = 0.03 and L = 255;
+    only windows that lie inside the image count, so images need at least 7 x 7 pixels. Equal to scikit-image's
+    `structural_similarity(a, b)` with its default settings.
 
     Returns:
         A number in [-1, 1]; 1 for identical images, constant ones included. Symmetric.
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 7 x 7 pixels.
     """
     check_gray8(a, b, min_size=WINDOW)
     x, y = a.astype(np.float64), b.astype(np.float64)
@@ -54,46 +47,22 @@ def ssim(a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -> float:
     return float(np.mean((luminance * structure)[margin:-margin, margin:-margin]))
 
 
-def ssim_sum(
-    fused: UInt8[np.ndarray, "h w"],
-    ir: UInt8[np.ndarray, "h w"],
-    vis: UInt8[np.ndarray, "h w"],
-) -> float:
-    """SSIM(F, IR) + SSIM(F, VIS); see `ssim`.
-
-    Args:
-        fused: uint8 (h, w), at least 7 x 7.
-        ir: uint8 (h, w).
-        vis: uint8 (h, w).
-
-    Returns:
-        A number in [-2, 2].
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 7 x 7 pixels.
-    """
-    check_gray8(fused, ir, vis, min_size=WINDOW)
+def ssim_sum(fused: Gray, ir: Gray, vis: Gray) -> float:
+    """Computes SSIM(F, IR) + SSIM(F, VIS), in [-2, 2]; see `ssim`."""
     return ssim(fused, ir) + ssim(fused, vis)
 
 
-def ms_ssim(a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -> float:
-    """Multi-scale structural similarity (MS-SSIM).
+def ms_ssim(a: Gray, b: Gray) -> float:
+    """Computes the multi-scale structural similarity (MS-SSIM).
 
-    Wang, Simoncelli and Bovik 2003 (Asilomar), five scales with weights 0.0448, 0.2856, 0.3001, 0.2363, 0.1333,
-    finest first; windows 11 x 11, Gaussian with sigma 1.5, only those inside the image; K1, K2 and L as for `ssim`.
-    The next scale averages blocks of 2 x 2 pixels; of an odd side the last row or column counts twice, as in Wang's
-    code. The product takes the mean contrast-structure term of the four finer scales and the mean SSIM of the
-    coarsest; a negative mean counts as 0.
-
-    Args:
-        a: uint8 (h, w), at least 161 x 161. Fewer scales would be another measure, so smaller images are refused.
-        b: uint8 (h, w).
+    Wang, Simoncelli and Bovik 2003 (Asilomar), five scales with weights 0.0448, 0.2856, 0.3001, 0.2363, 0.1333, finest
+    first; windows 11 x 11, Gaussian with sigma 1.5, only those inside the image; K1, K2 and L as for `ssim`. The next
+    scale averages blocks of 2 x 2 pixels; of an odd side the last row or column counts twice, as in Wang's code. The
+    product takes the mean contrast-structure term of the four finer scales and the mean SSIM of the coarsest; a
+    negative mean counts as 0. Images need at least 161 x 161 pixels: fewer scales would be another measure.
 
     Returns:
         A number in [0, 1]; 1 for identical images, constant ones included. Symmetric.
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 161 x 161 pixels.
     """
     check_gray8(a, b, min_size=MS_SSIM_MIN_SIZE)
     x, y = a.astype(np.float64), b.astype(np.float64)
@@ -108,30 +77,13 @@ def ms_ssim(a: UInt8[np.ndarray, "h w"], b: UInt8[np.ndarray, "h w"]) -> float:
     return product
 
 
-def ms_ssim_sum(
-    fused: UInt8[np.ndarray, "h w"],
-    ir: UInt8[np.ndarray, "h w"],
-    vis: UInt8[np.ndarray, "h w"],
-) -> float:
-    """MS-SSIM(F, IR) + MS-SSIM(F, VIS); see `ms_ssim`.
-
-    Args:
-        fused: uint8 (h, w), at least 161 x 161.
-        ir: uint8 (h, w).
-        vis: uint8 (h, w).
-
-    Returns:
-        A number in [0, 2].
-
-    Raises:
-        ValueError: not uint8 grey images of one size of at least 161 x 161 pixels.
-    """
-    check_gray8(fused, ir, vis, min_size=MS_SSIM_MIN_SIZE)
+def ms_ssim_sum(fused: Gray, ir: Gray, vis: Gray) -> float:
+    """Computes MS-SSIM(F, IR) + MS-SSIM(F, VIS), in [0, 2]; see `ms_ssim`."""
     return ms_ssim(fused, ir) + ms_ssim(fused, vis)
 
 
 def _gaussian_ssim(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Luminance and contrast-structure terms of every Gaussian window."""
+    """Computes the luminance and the contrast-structure term of every Gaussian window."""
 
     def blur(image: np.ndarray) -> np.ndarray:
         rows = correlate1d(image, GAUSSIAN, axis=0)[5:-5]
@@ -150,45 +102,39 @@ def _halve(image: np.ndarray) -> np.ndarray:
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
 
 
-_SIDES = ("i", "v")
-_PAIRS = (("i", "i"), ("v", "v"), ("f", "f"), ("i", "f"), ("v", "f"))
-
-
-def structure(
-    fused: UInt8[Array, "b h w"], ir: UInt8[Array, "b h w"], vis: UInt8[Array, "b h w"]
-) -> dict[str, Float32[Array, " b"]]:
-    """The columns `ssim` and `ms_ssim` of `measure`; the latter is NaN below 161 x 161 pixels."""
-    images = {name: image.astype(jnp.float32) for name, image in (("f", fused), ("i", ir), ("v", vis))}
-    sample = WINDOW**2 / (WINDOW**2 - 1)
-    ssim = [average(luminance * structure) for luminance, structure in _terms(images, [1 / WINDOW] * WINDOW, sample)]
-    columns = {"ssim": ssim[0] + ssim[1]}
-
-    products = [jnp.ones(len(fused)) for _ in _SIDES]
+def structure(fused: GrayBatch, ir: GrayBatch, vis: GrayBatch) -> Columns:
+    """Twin of the columns `ssim` and `ms_ssim`; the latter is NaN below 161 x 161 pixels."""
+    check_batch(fused, ir, vis)
+    images = named(fused, ir, vis)
+    uniform = _window_terms(images, [1 / WINDOW] * WINDOW, sample=WINDOW**2 / (WINDOW**2 - 1))
+    ssims = [average(luminance * structure) for luminance, structure in uniform]
+    columns = {"ssim": ssims[0] + ssims[1]}
     if min(fused.shape[1:]) < MS_SSIM_MIN_SIZE:
         return columns | {"ms_ssim": jnp.full(len(fused), jnp.nan)}
+    products = [jnp.ones(len(fused))] * 2
     for scale, weight in enumerate(SCALE_WEIGHTS):
         if scale > 0:
-            images = {name: _jax_halve(image) for name, image in images.items()}
+            images = {name: _batch_halve(image) for name, image in images.items()}
         coarsest = scale == len(SCALE_WEIGHTS) - 1
-        for side, (luminance, structure) in enumerate(_terms(images, GAUSSIAN.tolist(), 1.0)):
+        for side, (luminance, structure) in enumerate(_window_terms(images, GAUSSIAN.tolist())):
             mean = average(luminance * structure if coarsest else structure)
             products[side] *= jnp.maximum(mean, 0.0) ** weight
     return columns | {"ms_ssim": products[0] + products[1]}
 
 
-def _terms(images: dict[str, Array], taps: Sequence[float], sample: float) -> list[tuple[Array, Array]]:
-    """Luminance and contrast-structure terms of every window, for IR and for VIS."""
-    mean, covariance = moments(images, _PAIRS, taps)
+def _window_terms(images: dict[str, Array], taps: Sequence[float], sample: float = 1.0) -> list[tuple[Array, Array]]:
+    """Computes both terms of every window, for IR and for VIS; `sample` corrects the covariances."""
+    mean, covariance = moments(images, taps)
     terms = []
-    for side in _SIDES:
-        variances = covariance[side, side] + covariance["f", "f"]
-        structure = (2 * sample * covariance[side, "f"] + C2) / (sample * variances + C2)
-        luminance = (2 * mean[side] * mean["f"] + C1) / (mean[side] ** 2 + mean["f"] ** 2 + C1)
+    for side in ("ir", "vis"):
+        variances = covariance[side, side] + covariance["fused", "fused"]
+        structure = (2 * sample * covariance[side, "fused"] + C2) / (sample * variances + C2)
+        luminance = (2 * mean[side] * mean["fused"] + C1) / (mean[side] ** 2 + mean["fused"] ** 2 + C1)
         terms.append((luminance, structure))
     return terms
 
 
-def _jax_halve(image: Array) -> Array:
+def _batch_halve(image: Array) -> Array:
     even = jnp.pad(image, ((0, 0), (0, image.shape[1] % 2), (0, image.shape[2] % 2)), mode="edge")
     batch, height, width = even.shape
     return even.reshape(batch, height // 2, 2, width // 2, 2).mean(axis=(2, 4))

@@ -1,7 +1,8 @@
-"""Tables, figures and sheets made from metrics and fused pictures."""
+"""Tables, figures and contact sheets made from metrics and fused images."""
 
+from rpfnet_jax.reports.figures import FIGURE_FORMATS, encode
 from rpfnet_jax.reports.maps import Window, change_phase, features_figure, phase_figure, weights_figure, with_phase_of
-from rpfnet_jax.reports.panels import FIGURE_FORMATS, Box, contact_sheet, encode, panel_figure, zoom
+from rpfnet_jax.reports.panels import Box, contact_sheet, panel_figure, zoom
 from rpfnet_jax.reports.plots import Bubble, bubble_figure, curves_figure, read_bubbles, spectra_figure, spread_figure
 from rpfnet_jax.reports.tables import (
     FORMATS,

@@ -1,4 +1,4 @@
-"""Quality against cost: a metric over parameters, FLOPs as the size of bubbles (the paper's Figure 1b)."""
+"""Plots: quality against cost (Figure 1b), loss curves, power spectra (Figure 6), and means with their spread."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ import numpy as np
 from jaxtyping import Float
 
 from rpfnet_jax.metrics import PROTOCOLS
-from rpfnet_jax.reports.panels import COLORS, new_figure, plain, show_picture, styled
+from rpfnet_jax.reports.figures import COLORS, new_figure, plain, show_image, styled
+from rpfnet_jax.reports.panels import hidden_area
+from rpfnet_jax.reports.tables import PAPER_METRICS, PerImage
 
 # Area of the largest bubble in square points.
 _LARGEST = 1400.0
+# Panels in a row of a figure of curves, and spectra in a row of theirs.
+_CURVES_PER_ROW = 3
+_SPECTRA_PER_ROW = 6
+# Sources in black and grey, so that colours are left for methods.
+_SOURCES = {"IR": ("0.0", "--"), "VIS": ("0.5", "--")}
 
 
 class Bubble(NamedTuple):
     """One method.
 
     Attributes:
-        name: what it is called.
+        name: its label.
         value: the metric.
-        parameters: how many it has.
-        gflops: billions of floating point operations for one picture.
+        parameters: number of parameters.
+        gflops: billions of floating point operations for one image.
     """
 
     name: str
@@ -58,16 +65,13 @@ def read_bubbles(text: str) -> tuple[str, list[Bubble]]:
     return head[1], bubbles
 
 
-@styled
+@styled()
 def bubble_figure(metric: str, bubbles: Sequence[Bubble]) -> Any:
-    """Draws the metric over the number of parameters; the area of a bubble is its FLOPs, which stand beside it.
+    """Draws the metric over the number of parameters as a matplotlib Figure; the area of a bubble is its FLOPs.
 
     Args:
         metric: label of the vertical axis.
         bubbles: at least one.
-
-    Returns:
-        A matplotlib Figure.
     """
     figure = new_figure(4.6, 3.2)
     axis = figure.subplots()
@@ -79,14 +83,14 @@ def bubble_figure(metric: str, bubbles: Sequence[Bubble]) -> Any:
         axis.scatter(bubble.parameters, bubble.value, area, color=color, alpha=0.6, edgecolor="0.2", linewidth=0.6)
         axis.plot(bubble.parameters, bubble.value, ".", color="black", markersize=2)
     axis.set(xscale="log", xlabel="parameters", ylabel=metric)
-    # Room for the bubbles: limits know centres only.
+    # Automatic limits take only the centres of the bubbles into account.
     axis.margins(0.22)
     _label(figure, axis, bubbles, most)
     return figure
 
 
 def _label(figure: Any, axis: Any, bubbles: Sequence[Bubble], most: float) -> None:
-    """Names beside the bubbles, each where it hides least of what is there already."""
+    """Writes names and FLOPs beside the bubbles, each where it hides least of what is there already."""
     # Places are in pixels, so the layout has to be settled first.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -102,41 +106,32 @@ def _label(figure: Any, axis: Any, bubbles: Sequence[Bubble], most: float) -> No
         )
         extent = text.get_window_extent()
         width, height, gap = extent.width, extent.height, 2 * pixel
-        offsets = [
-            (-width / 2, radius + gap),
-            (-width / 2, -radius - gap - height),
-            (radius + gap, -height / 2),
-            (-radius - gap - width, -height / 2),
+        corners = [
+            (x - width / 2, y + radius + gap),
+            (x - width / 2, y - radius - gap - height),
+            (x + radius + gap, y - height / 2),
+            (x - radius - gap - width, y - height / 2),
         ]
 
-        def hidden(offset: tuple[float, float], x=x, y=y, width=width, height=height) -> float:
-            left, bottom = x + offset[0], y + offset[1]
-            right, top = left + width, bottom + height
+        def cost(place: tuple[float, float, float, float]) -> float:
+            left, bottom, right, top = place
             outside = max(0, frame.x0 - left, right - frame.x1) + max(0, frame.y0 - bottom, top - frame.y1)
-            return 1e3 * outside + sum(
-                max(0, min(right, t[2]) - max(left, t[0])) * max(0, min(top, t[3]) - max(bottom, t[1])) for t in taken
-            )
+            return 1e3 * outside + hidden_area(place, taken)
 
-        best = min(offsets, key=hidden)
+        best = min(((left, bottom, left + width, bottom + height) for left, bottom in corners), key=cost)
         # In points: pixels would differ at another resolution.
         text.set_anncoords("offset points")
-        text.set_position((best[0] / pixel, best[1] / pixel))
-        taken.append((x + best[0], y + best[1], x + best[0] + width, y + best[1] + height))
+        text.set_position(((best[0] - x) / pixel, (best[1] - y) / pixel))
+        taken.append(best)
 
 
-_COLUMNS = 3
-
-
-@styled
+@styled()
 def curves_figure(runs: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], window: int = 25) -> Any:
-    """Draws every term over the steps: each step faint, and the running mean on top.
+    """Draws every term over the steps as a matplotlib Figure: each step faint, and the running mean on top.
 
     Args:
         runs: run -> term -> (step, value) in order; terms may be missing in some.
         window: steps of the running mean; it ends at the step that it is drawn at.
-
-    Returns:
-        A matplotlib Figure.
 
     Raises:
         ValueError: no terms, or an empty window.
@@ -144,7 +139,7 @@ def curves_figure(runs: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]],
     terms = list(dict.fromkeys(term for run in runs.values() for term in run))
     if not terms or window < 1:
         raise ValueError("curves need at least one term and a window of at least 1")
-    columns = min(_COLUMNS, len(terms))
+    columns = min(_CURVES_PER_ROW, len(terms))
     rows = -(-len(terms) // columns)
     figure = new_figure(2.3 * columns, 1.6 * rows + 0.3)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -155,9 +150,8 @@ def curves_figure(runs: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]],
             if len(points) > 1:
                 axis.plot(*points.T, color=color, alpha=0.25, linewidth=0.6)
             dot = {"marker": "."} if len(points) < 20 else {}
-            axis.plot(
-                points[:, 0], _running_mean(points[:, 1], window), color=color, linewidth=1.1, label=plain(name), **dot
-            )
+            mean = _running_mean(points[:, 1], window)
+            axis.plot(points[:, 0], mean, color=color, linewidth=1.1, label=plain(name), **dot)
         axis.set_title(term)
     for axis in axes[len(terms) :]:
         axis.set_axis_off()
@@ -176,30 +170,22 @@ def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-_PER_ROW = 6
-# Sources in black and grey, so that colours are left for methods.
-_SOURCES = {"IR": ("0.0", "--"), "VIS": ("0.5", "--")}
-
-
-@styled
+@styled()
 def spectra_figure(
     spectra: Mapping[str, Float[np.ndarray, "y x"]], profiles: Mapping[str, Float[np.ndarray, " rings"]]
 ) -> Any:
-    """Draws log spectra under one colour scale, and below them the radial profiles.
+    """Draws log spectra under one colour scale, and below them the radial profiles, as a matplotlib Figure.
 
     Args:
         spectra: name -> `rpfnet_jax.metrics.log_spectrum`; IR and VIS are the sources.
         profiles: the same names -> `rpfnet_jax.metrics.radial_profile`.
-
-    Returns:
-        A matplotlib Figure.
 
     Raises:
         ValueError: no spectra, or other names in `profiles`.
     """
     if not spectra or set(spectra) != set(profiles):
         raise ValueError("a figure of spectra needs spectra, and a profile of each")
-    lines = -(-len(spectra) // _PER_ROW)
+    lines = -(-len(spectra) // _SPECTRA_PER_ROW)
     columns = -(-len(spectra) // lines)
     figure = new_figure(max(4.0, 1.2 * columns + 0.6), 1.35 * lines + 2.4)
     above, below = figure.subfigures(2, 1, height_ratios=(1.35 * lines, 2.4))
@@ -211,9 +197,9 @@ def spectra_figure(
         axis.set_axis_off()
     for axis, (name, spectrum) in zip(axes.flat, spectra.items(), strict=False):
         axis.set_axis_on()
-        # Square whatever the picture's shape: both axes run from -0.5 to 0.5 cycles per pixel.
-        image = show_picture(axis, spectrum, name, cmap="magma", vmin=low, vmax=high, extent=(-0.5, 0.5, 0.5, -0.5))
-    above.colorbar(image, ax=axes, label="log10(1 + PSD)", shrink=0.85, pad=0.01)
+        # Square whatever the image's shape: both axes run from -0.5 to 0.5 cycles per pixel.
+        shown = show_image(axis, spectrum, name, cmap="magma", vmin=low, vmax=high, extent=(-0.5, 0.5, 0.5, -0.5))
+    above.colorbar(shown, ax=axes, label="log10(1 + PSD)", shrink=0.85, pad=0.01)
 
     axis = below.subplots()
     methods = [name for name in profiles if name not in _SOURCES]
@@ -221,40 +207,34 @@ def spectra_figure(
         if name in _SOURCES:
             color, dash = _SOURCES[name]
         else:
-            # Beyond the palette's end the dashes tell the methods apart.
+            # When the palette's colours are used up, dashes distinguish the methods.
             turn, index = divmod(methods.index(name), len(COLORS) - 1)
             color, dash = COLORS[index], ("-", "-.", ":")[turn % 3]
         frequencies = (np.arange(len(profile)) + 0.5) / (2 * len(profile))
-        shown = np.isfinite(profile) & (profile > 0)
-        axis.plot(frequencies[shown], profile[shown], color=color, linestyle=dash, linewidth=1.1, label=plain(name))
+        defined = np.isfinite(profile) & (profile > 0)
+        axis.plot(frequencies[defined], profile[defined], color=color, linestyle=dash, linewidth=1.1, label=plain(name))
     axis.set(yscale="log", xlim=(0, 0.5), xlabel="spatial frequency (cycles per pixel)", ylabel="PSD per pixel")
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
-PerImage = Mapping[str, Mapping[str, float]]
-
-
-@styled
+@styled()
 def spread_figure(
     sets: Mapping[str, Mapping[str, PerImage]],
     printed: Mapping[str, Mapping[str, float]],
     protocol: str,
-    metrics: tuple[str, ...] = ("EN", "SF", "SD", "CC", "SCD", "VIFF"),
+    metrics: Sequence[str] = PAPER_METRICS,
 ) -> Any:
-    """Bars of the mean per set and method, whiskers from the 10th to the 90th percentile of the images.
+    """Draws the mean per set and method as bars, with whiskers from the 10th to the 90th percentile of the images.
 
     Args:
         sets: name of the set -> method -> image -> row of `rpfnet_jax.metrics.measure`.
         printed: name of the set -> metric -> a published mean, drawn as a black dash; may lack some.
         protocol: `standard` or `paper`.
-        metrics: one panel each, names of `PROTOCOLS[protocol]`.
+        metrics: one panel each, labels of `PROTOCOLS[protocol]`.
 
     Returns:
-        A matplotlib Figure; `encode` makes a file of it.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is not installed; the message says how to get it.
+        A matplotlib Figure.
     """
     methods = list(next(iter(sets.values())))
     width = 0.8 / len(methods)
@@ -265,17 +245,15 @@ def spread_figure(
         for place, (name, results) in enumerate(sets.items()):
             for index, method in enumerate(methods):
                 values = [row[column] for row in results[method].values()]
-                mean = np.mean(values)
                 x = place + (index - (len(methods) - 1) / 2) * width
                 label = method if place == 0 else None
-                axis.bar(x, mean, 0.92 * width, color=COLORS[index % len(COLORS)], label=label)
+                axis.bar(x, np.mean(values), 0.92 * width, color=COLORS[index % len(COLORS)], label=label)
                 axis.plot([x, x], np.percentile(values, (10, 90)), color="0.25", linewidth=1)
             if metric in printed.get(name, {}):
                 value = printed[name][metric]
-                axis.plot([place - 0.45, place + 0.45], [value, value], color="black", linewidth=2, label=None)
+                axis.plot([place - 0.45, place + 0.45], [value, value], color="black", linewidth=2)
         axis.set_title(metric)
         axis.set_xticks(range(len(sets)), list(sets))
-        axis.spines[["top", "right"]].set_visible(False)
     axes.flat[0].plot([], [], color="black", linewidth=2, label="printed in the paper")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(methods) + 1)
     return figure

@@ -1,4 +1,4 @@
-"""A table of numbers, best ones marked, for the terminal, Markdown, LaTeX or as CSV."""
+"""Tables of metrics for the terminal, Markdown, LaTeX or as CSV, and the CSV of values per image."""
 
 from __future__ import annotations
 
@@ -6,31 +6,38 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from rpfnet_jax.metrics import (
+    COMPANIONS,
     LOWER_IS_BETTER,
     PROTOCOLS,
-    RESAMPLES,
     Summary,
     mean_interval,
     paired_bootstrap,
     rank_of_ranks,
     summarise,
 )
+from rpfnet_jax.metrics.comparison import RESAMPLES
 
 Format = Literal["terminal", "markdown", "latex", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+PAPER_METRICS = ("EN", "SF", "SD", "CC", "SCD", "VIFF")
+"""The six metrics of the paper, over which its RoR is taken."""
+
+PerImage = Mapping[str, Mapping[str, float]]
+"""Image name -> row of `rpfnet_jax.metrics.measure`; all rows have the same columns."""
+
 _MISSING = "-"
-_LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
-_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {"±": r"$\pm$", "↓": r"$\downarrow$"}
+_BEST_AND_SECOND = "Best bold, second underlined."
+# Marks that survive tabulate's escaping, until they become commands.
+_LATEX = str.maketrans({"±": r"$\pm$", "↓": r"$\downarrow$", "⟦": r"\textbf{", "⟪": r"\underline{", "⟧": "}"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Table:
     Attributes:
         columns: the columns.
         rows: label -> one cell per column: a number, ready text (which is not marked), or None for nothing.
-        facts: what holds for the whole table, such as protocol and pairs: in the caption, and columns of the CSV.
+        facts: facts about the whole table, such as protocol and pairs: in the caption, and columns of the CSV.
         note: one more sentence under the table; not in the CSV.
         corner: head of the labels.
     """
@@ -72,10 +79,10 @@ class Table:
     corner: str = "method"
 
     def render(self, form: Format = "markdown") -> str:
-        """The table as text, ending without a line break.
+        """Renders the table as text that ends without a line break.
 
         In a column with a direction the best number is marked and the second best as well: bold and underlined, in the
-        terminal by * and +. What is equal as printed is marked alike; if all are equal, nothing is.
+        terminal by * and +. Numbers that are equal as printed are marked alike; if all are equal, none is.
 
         Raises:
             ValueError: an unknown format.
@@ -85,6 +92,55 @@ class Table:
         return {"terminal": _terminal, "markdown": _markdown, "latex": _latex, "csv": _csv}[form](self)
 
 
+def _terminal(table: Table) -> str:
+    # Marks stand before the numbers, so that digits stay under digits.
+    return _join(_caption(table), _grid(table, "simple", "*{}", "+{}"), _notes(table, "* best, + second."), gap="\n")
+
+
+def _markdown(table: Table) -> str:
+    grid = _grid(table, "pipe", "**{}**", "<u>{}</u>")
+    return _join(_caption(table), grid, _notes(table, _BEST_AND_SECOND), gap="\n\n")
+
+
+def _latex(table: Table) -> str:
+    caption = _caption(table)
+    caption = _join(f"{caption}." * bool(caption), _notes(table, _BEST_AND_SECOND), gap=" ")
+    caption = caption.translate(str.maketrans(LATEX_ESCAPE_RULES))
+    lines = [
+        "% \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering",
+        *[f"\\caption{{{caption}}}"] * bool(caption),
+        _grid(table, "latex_booktabs", "⟦{}⟧", "⟪{}⟧"),
+        "\\end{table}",
+    ]
+    return "\n".join(lines).translate(_LATEX)
+
+
+def _csv(table: Table) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([table.corner, *(column.name for column in table.columns), *table.facts])
+    for label, row in table.rows.items():
+        writer.writerow([label, *("" if cell is None else cell for cell in row), *table.facts.values()])
+    return buffer.getvalue().rstrip("\n")
+
+
+def _grid(table: Table, form: str, best: str, second: str) -> str:
+    """Sets the cells, labels to the left and numbers to the right; `best` and `second` format the marked ones."""
+    marks, styles = _marks(table), {1: best, 2: second}
+    lines = [[table.corner, *(column.head for column in table.columns)]]
+    for label, row in table.rows.items():
+        cells = enumerate(zip(row, table.columns, strict=True))
+        styled = [styles.get(marks.get((label, i), 0), "{}").format(_printed(*cell)) for i, cell in cells]
+        lines.append([label, *styled])
+    if form == "pipe":
+        # tabulate does not escape what ends a cell.
+        lines = [[text.replace("|", "\\|") for text in line] for line in lines]
+    align = ["left", *["right"] * len(table.columns)]
+    return tabulate(lines[1:], lines[0], tablefmt=form, disable_numparse=True, colalign=align)
+
+
 def _printed(cell: float | str | None, column: Column) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return _MISSING
@@ -92,8 +148,8 @@ def _printed(cell: float | str | None, column: Column) -> str:
 
 
 def _marks(table: Table) -> dict[tuple[str, int], int]:
-    """(row, column) -> 1 where the best number is, 2 for the second best."""
-    marks = {}
+    """Returns (row, column) -> 1 where the best number is, 2 for the second best."""
+    marks: dict[tuple[str, int], int] = {}
     for index, column in enumerate(table.columns):
         texts = {
             label: _printed(row[index], column) for label, row in table.rows.items() if isinstance(row[index], float)
@@ -108,173 +164,78 @@ def _marks(table: Table) -> dict[tuple[str, int], int]:
     return marks
 
 
-def _cells(table: Table, best: Callable[[str], str], second: Callable[[str], str]) -> list[list[str]]:
-    """The body as text, each row after its label."""
-    marks = _marks(table)
-    style: dict[int | None, Callable[[str], str]] = {None: str, 1: best, 2: second}
-    return [
-        [
-            label,
-            *(
-                style[marks.get((label, index))](_printed(cell, column))
-                for index, (cell, column) in enumerate(zip(row, table.columns, strict=True))
-            ),
-        ]
-        for label, row in table.rows.items()
-    ]
-
-
 def _caption(table: Table) -> str:
     return ", ".join(f"{name} {value}" for name, value in table.facts.items())
 
 
 def _notes(table: Table, legend: str) -> str:
-    return " ".join([legend] * bool(_marks(table)) + [table.note] * bool(table.note))
+    return _join(legend * bool(_marks(table)), table.note, gap=" ")
 
 
-def _join(*parts: str, gap: str = "\n\n") -> str:
+def _join(*parts: str, gap: str) -> str:
     return gap.join(part for part in parts if part)
 
 
-def _terminal(table: Table) -> str:
-    # A space where the others have a mark keeps digits under digits.
-    body = _cells(table, lambda text: f"{text}*", lambda text: f"{text}+")
-    body = [[label, *(c if c[-1:] in "*+" else f"{c} " for c in cells)] for label, *cells in body]
-    lines = [[table.corner, *(f"{column.head} " for column in table.columns)], *body]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join([label.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]).rstrip()
-        for label, *cells in lines
-    ]
-    text.insert(1, "-" * (sum(widths) + 2 * len(widths) - 2))
-    return _join(_caption(table), "\n".join(text), _notes(table, "* best, + second."), gap="\n")
-
-
-def _markdown(table: Table) -> str:
-    rows = _cells(table, lambda text: f"**{text}**", lambda text: f"<u>{text}</u>")
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    heads = [column.head for column in table.columns]
-    grid = tabulate(rows, headers=[table.corner, *heads], tablefmt="github", disable_numparse=True)
-    return _join(_caption(table), grid, _notes(table, "Best bold, second underlined."))
-
-
-def _latex(table: Table) -> str:
-    def escaped(text: str) -> str:
-        return "".join(_LATEX.get(character, character) for character in text)
-
-    # Escaped before marks are put on, which are commands.
-    plain = dataclasses.replace(
-        table,
-        rows={
-            escaped(label): [escaped(cell) if isinstance(cell, str) else cell for cell in row]
-            for label, row in table.rows.items()
-        },
-    )
-    body = _cells(plain, lambda text: f"\\textbf{{{text}}}", lambda text: f"\\underline{{{text}}}")
-    heads = [escaped(head) for head in (table.corner, *(column.head for column in table.columns))]
-    caption = _caption(table)
-    caption = _join(f"{caption}." * bool(caption), _notes(table, "Best bold, second underlined."), gap=" ")
-    return "\n".join(
-        [
-            "% \\usepackage{booktabs}",
-            "\\begin{table}",
-            "\\centering",
-            *[f"\\caption{{{escaped(caption)}}}"] * bool(caption),
-            f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-            "\\toprule",
-            *[" & ".join(heads) + " \\\\", "\\midrule"],
-            *(" & ".join(row) + " \\\\" for row in body),
-            "\\bottomrule",
-            "\\end{tabular}",
-            "\\end{table}",
-        ]
-    )
-
-
-def _csv(table: Table) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([table.corner, *(column.name for column in table.columns), *table.facts])
-    for label, row in table.rows.items():
-        writer.writerow([label, *("" if cell is None else cell for cell in row), *table.facts.values()])
-    return buffer.getvalue().rstrip("\n")
-
-
-# Reported beside the paper's six, which reward contrast; the same under both protocols.
-COMPANIONS = {
-    "Qabf": "qabf",
-    "MI": "mi",
-    "AG": "ag",
-    "SSIM": "ssim",
-    "MS-SSIM": "ms_ssim",
-    "Nabf": "nabf",
-    "FMI": "fmi",
-    "lift": "dark_lift",
-    "keep": "target_keep",
-}
-
-
 def protocol_table(summary: Mapping[str, Summary], protocol: str) -> str:
-    """The paper's six metrics and VIFp under one protocol as a Markdown table: mean and deviation over the images.
+    """Renders the metrics of one protocol as a Markdown table: mean and deviation over the images.
 
     Args:
         summary: column -> `Summary`, from `rpfnet_jax.metrics.summarise`.
         protocol: `standard` or `paper`; never both in one table.
     """
-    return _table({name: summary[column] for name, column in PROTOCOLS[protocol].items()})
+    return _summary_columns(summary, PROTOCOLS[protocol])
 
 
 def companion_table(summary: Mapping[str, Summary]) -> str:
-    """The `COMPANIONS` as a Markdown table, with the number of images each is defined on."""
-    return _table({name: summary[column] for name, column in COMPANIONS.items()}, counts=True)
+    """Renders the metrics beside those of a protocol, with the number of images each is defined on."""
+    return _summary_columns(summary, COMPANIONS, counts=True)
+
+
+def _summary_columns(summary: Mapping[str, Summary], metrics: Mapping[str, str], counts: bool = False) -> str:
+    chosen = [summary[column] for column in metrics.values()]
+    rows: dict[str, list[float | str | None]] = {
+        "mean": [value.mean for value in chosen],
+        "std": [value.std for value in chosen],
+    }
+    if counts:
+        rows["images"] = [str(value.count) for value in chosen]
+    return Table([Column(label, None, 4) for label in metrics], rows, corner="").render()
 
 
 def evaluation_report(title: str, summary: Mapping[str, Summary], pairs: int) -> str:
-    """A Markdown page: both protocols and the companions, with the number of pairs."""
-    return "\n".join(
-        [
-            f"# {title}: {pairs} pairs",
-            "",
-            "Mean and population standard deviation over the images. Higher is better, except for Nabf and lift.",
-            "",
-            "## Protocol `standard` (floating point)",
-            "",
-            protocol_table(summary, "standard"),
-            "",
-            "## Protocol `paper` (MATLAB uint8 arithmetic, as IVIF papers print)",
-            "",
-            protocol_table(summary, "paper"),
-            "",
-            "## Beside the six",
-            "",
-            companion_table(summary),
-            "",
-        ]
-    )
+    """Renders a Markdown page: both protocols and their companions, with the number of pairs."""
+    lower = " and ".join(label for label, column in COMPANIONS.items() if column in LOWER_IS_BETTER)
+    return f"""# {title}: {pairs} pairs
+
+Mean and population standard deviation over the images. Higher is better, except for {lower}.
+
+## Protocol `standard` (floating point)
+
+{protocol_table(summary, "standard")}
+
+## Protocol `paper` (MATLAB uint8 arithmetic, as IVIF papers print)
+
+{protocol_table(summary, "paper")}
+
+## Beside the six
+
+{companion_table(summary)}
+"""
 
 
-def summary_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One line per column as a Markdown table: mean, deviation, bootstrap interval of the mean, number of images.
-
-    Args:
-        rows: image name -> row of values, as for `metrics_csv`.
-    """
-    lines = []
+def summary_table(rows: PerImage) -> str:
+    """Renders one line per column as a Markdown table: mean, deviation, bootstrap interval of the mean, images."""
+    lines: dict[str, list[float | str | None]] = {}
     for column, value in summarise(rows.values()).items():
         low, high = mean_interval([row[column] for row in rows.values()])
         name = f"{column} (lower is better)" if column in LOWER_IS_BETTER else column
-        interval = f"{low:.4f} to {high:.4f}"
-        lines.append([name, f"{value.mean:.4f}", f"{value.std:.4f}", interval, str(value.count)])
-    headers = ["metric", "mean", "std", "95 % interval of the mean", "images"]
-    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+        lines[name] = [value.mean, value.std, f"{low:.4f} to {high:.4f}" if value.count else None, str(value.count)]
+    heads = ("mean", "std", "95 % interval of the mean", "images")
+    return Table([Column(head, None, 4) for head in heads], lines, corner="metric").render()
 
 
-def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Per-image values as CSV: column `image`, then the columns of `rpfnet_jax.metrics.measure`.
-
-    Args:
-        rows: image name -> row of values; all rows have the same columns.
-    """
+def metrics_csv(rows: PerImage) -> str:
+    """Writes values per image as CSV: column `image`, then the columns of the rows."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for index, (image, row) in enumerate(rows.items()):
@@ -285,7 +246,7 @@ def metrics_csv(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def read_metrics_csv(text: str) -> dict[str, dict[str, float]]:
-    """The inverse of `metrics_csv`.
+    """Reads what `metrics_csv` wrote.
 
     Raises:
         ValueError: no column `image`, an image twice, a row of another length than the head, or a value that is no
@@ -304,41 +265,25 @@ def read_metrics_csv(text: str) -> dict[str, dict[str, float]]:
     return values
 
 
-def _table(columns: Mapping[str, Summary], counts: bool = False) -> str:
-    rows = [
-        ["mean", *(f"{value.mean:.4f}" for value in columns.values())],
-        ["std", *(f"{value.std:.4f}" for value in columns.values())],
-    ]
-    if counts:
-        rows.append(["images", *(str(value.count) for value in columns.values())])
-    return tabulate(rows, headers=["", *columns], tablefmt="github", disable_numparse=True)
-
-
-PerImage = Mapping[str, Mapping[str, float]]
-
-PAPER_METRICS = ("EN", "SF", "SD", "CC", "SCD", "VIFF")
-"""The six of the paper, over which its RoR is taken."""
-
-
 def comparison_table(
     methods: Mapping[str, Mapping[str, Summary]],
     protocol: str,
     printed: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     metrics: Sequence[str] | None = None,
 ) -> Table:
-    """Several methods on one set: mean ± deviation over the images, nothing marked.
+    """Tabulates several methods on one set: mean ± deviation over the images, nothing marked.
 
     Args:
         methods: name -> column -> `Summary`.
         protocol: `standard` or `paper`.
         printed: name -> metric -> published mean; rows above the measured ones, with dashes where nothing is published.
-        metrics: names of `PROTOCOLS[protocol]` and `COMPANIONS`; None: all of the protocol.
+        metrics: labels of `PROTOCOLS[protocol]` and `COMPANIONS`; None: all of the protocol.
 
     Raises:
         ValueError: an unknown metric, or a method without its column.
     """
     chosen = _chosen(protocol, PROTOCOLS[protocol] if metrics is None else metrics, methods)
-    rows: dict[str, list[str]] = {name: [str(row.get(m, "-")) for m in chosen] for name, row in printed.items()}
+    rows: dict[str, list[str]] = {name: [str(row.get(m, _MISSING)) for m in chosen] for name, row in printed.items()}
     for name, summary in methods.items():
         rows[name] = [f"{summary[column].mean:.3f} ± {summary[column].std:.3f}" for column in chosen.values()]
     return Table([Column(metric, None) for metric in chosen], rows, corner="")
@@ -347,14 +292,14 @@ def comparison_table(
 def ranking_table(
     methods: Mapping[str, Mapping[str, Summary]], protocol: str, metrics: Sequence[str] = PAPER_METRICS
 ) -> Table:
-    """Several methods on the same images: means, best and second marked, mean rank and RoR, and who leads.
+    """Tabulates several methods on the same images: means, mean rank, RoR, and the leader.
 
     Ranks are taken over the columns of the table that are defined for every method.
 
     Args:
         methods: name -> column -> `Summary`, all over the same images.
         protocol: `standard` or `paper`.
-        metrics: the columns, names of `PROTOCOLS[protocol]` and `COMPANIONS`.
+        metrics: the columns, labels of `PROTOCOLS[protocol]` and `COMPANIONS`.
 
     Raises:
         ValueError: no methods, an unknown metric, or a method without its column.
@@ -375,19 +320,21 @@ def ranking_table(
         leaders = [name for name, standing in standings.items() if standing.ror == best]
         verb = "leads" if len(leaders) == 1 else "lead"
         note = f"Ranks over {', '.join(ranked)}: {' and '.join(leaders)} {verb}."
-    return Table(columns, cells, {"protocol": protocol, "pairs": str(_pairs(methods))}, note)
+    # Some columns are undefined on some images, so the pairs are those of the fullest column.
+    pairs = max(value.count for summary in methods.values() for value in summary.values())
+    return Table(columns, cells, {"protocol": protocol, "pairs": str(pairs)}, note)
 
 
 def versus_table(
     a: tuple[str, PerImage], b: tuple[str, PerImage], protocol: str, metrics: Sequence[str] = PAPER_METRICS
 ) -> Table:
-    """Two methods metric by metric: means, their difference with its bootstrapped 95 % interval, and how sure it is.
+    """Tabulates two methods metric by metric: means, and their difference with its bootstrapped 95 % interval.
 
     Args:
         a: name, and image -> row of `rpfnet_jax.metrics.measure`.
         b: likewise, with the same images.
         protocol: `standard` or `paper`.
-        metrics: the rows, names of `PROTOCOLS[protocol]` and `COMPANIONS`.
+        metrics: the rows, labels of `PROTOCOLS[protocol]` and `COMPANIONS`.
 
     Raises:
         ValueError: the images are not the same, an unknown metric, or an image without its column.
@@ -412,7 +359,7 @@ def versus_table(
 
 
 def _chosen(protocol: str, metrics: Iterable[str], holders: Mapping[str, Mapping]) -> dict[str, str]:
-    """Printed name -> column, of metrics that every holder has."""
+    """Maps labels to columns, and checks that every holder has them."""
     if not holders:
         raise ValueError("there is nothing to compare")
     known = {**PROTOCOLS[protocol], **COMPANIONS}
@@ -425,8 +372,3 @@ def _chosen(protocol: str, metrics: Iterable[str], holders: Mapping[str, Mapping
         if missing:
             raise ValueError(f"{name} was not measured by {', '.join(missing)}")
     return chosen
-
-
-def _pairs(methods: Mapping[str, Mapping[str, Summary]]) -> int:
-    """The images behind the means: as many as the column has that is defined on most."""
-    return max(value.count for summary in methods.values() for value in summary.values())

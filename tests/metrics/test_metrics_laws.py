@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rpfnet_jax import metrics
+from rpfnet_jax.metrics.structural import MS_SSIM_MIN_SIZE
 
 # Odd at every scale of the pyramid, so that mirroring leaves the decimated grid where it is.
 SHAPE = (65, 81)
@@ -69,7 +70,7 @@ def test_exchange_of_the_sources(protocol):
 
 
 def large(seed=0):
-    """Two pictures with even sides at each of the five scales of MS-SSIM."""
+    """Two images with even sides at each of the five scales of MS-SSIM."""
     coarse = np.random.default_rng(seed).normal(0, 50, (2, 24, 28))
     fine = np.random.default_rng(seed + 1).normal(0, 20, (2, 192, 224))
     scene, other = 128 + np.kron(coarse, np.ones((8, 8))) + fine
@@ -92,12 +93,12 @@ def test_ms_ssim_laws():
 
 
 def test_ms_ssim_needs_five_scales():
-    least = metrics.MS_SSIM_MIN_SIZE
-    flat_picture = np.full((least, least + 6), 7, np.uint8)
-    assert metrics.ms_ssim(flat_picture, flat_picture) == pytest.approx(1)
-    assert metrics.measure(*[flat_picture] * 3)["ms_ssim"] == pytest.approx(2)
+    least = MS_SSIM_MIN_SIZE
+    flat_image = np.full((least, least + 6), 7, np.uint8)
+    assert metrics.ms_ssim(flat_image, flat_image) == pytest.approx(1)
+    assert metrics.measure(*[flat_image] * 3)["ms_ssim"] == pytest.approx(2)
     with pytest.raises(ValueError, match=f"at least {least}"):
-        metrics.ms_ssim(flat_picture[1:], flat_picture[1:])
+        metrics.ms_ssim(flat_image[1:], flat_image[1:])
 
 
 def test_nabf_counts_new_edges_only():
@@ -128,10 +129,6 @@ def test_fmi_laws():
     assert metrics.fmi(ir, ir, vis) > value > metrics.fmi(noise, ir, vis)
 
 
-def test_columns_where_less_is_better():
-    assert {"nabf", "dark_lift"} == metrics.LOWER_IS_BETTER < set(metrics.COLUMNS)
-
-
 def test_viff_takes_the_visible_source_when_gains_tie():
     _, textured, _ = triple()
     # All gains are 0: against a flat VIS nothing is lost, against a textured one everything.
@@ -151,7 +148,7 @@ TURNS = {"transposed": np.transpose, "left to right": np.fliplr, "upside down": 
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_orientation_of_the_picture_does_not_matter(turn):
+def test_orientation_of_the_image_does_not_matter(turn):
     before = metrics.measure(*triple())
     after = metrics.measure(*(np.ascontiguousarray(TURNS[turn](image)) for image in triple()))
     # Saturating differences see rising edges only; Qabf sets the orientation of vertical gradients to +π/2,
@@ -226,3 +223,45 @@ def test_paper_mutual_information_merges_the_two_brightest_levels_in_the_joint_h
 def test_paper_standard_deviation_rounds_halves_up():
     image = np.array([[0, 1]], np.uint8)
     assert metrics.standard_deviation(image, protocol="paper") == pytest.approx(np.sqrt(0.5))
+
+
+def test_dark_lift_averages_where_both_sources_are_dark():
+    # The thresholds are exclusive and lie between levels: 25/255 < 0.1 < 26/255 and 12/255 < 0.05 < 13/255.
+    ir = np.array([[25, 26, 25, 0]], np.uint8)
+    vis = np.array([[12, 12, 13, 0]], np.uint8)
+    fused = np.array([[51, 255, 255, 0]], np.uint8)
+    assert metrics.dark_lift(fused, ir, vis) == pytest.approx(0.1)
+
+
+def test_dark_lift_is_undefined_by_day():
+    day = np.full((4, 5), 120, np.uint8)
+    assert np.isnan(metrics.dark_lift(day, day, day))
+
+
+def test_target_keep_looks_at_the_hottest_hundredth():
+    ir = np.zeros((20, 30), np.uint8)
+    ir[5, 5:11] = 200  # 6 of 600 pixels
+    vis = np.full_like(ir, 10)
+    vis[5, 5] = 220
+    fused = np.full_like(ir, 255)
+    fused[5, 5:11] = 150
+    assert metrics.target_keep(fused, ir, vis) == pytest.approx(6 * 150 / (220 + 5 * 200))
+
+
+def test_target_keep_counts_all_saturated_pixels():
+    ir = np.zeros((20, 30), np.uint8)
+    ir[:2] = 255
+    fused = np.zeros_like(ir)
+    fused[0] = 255
+    assert metrics.target_keep(fused, ir, np.zeros_like(ir)) == pytest.approx(0.5)
+
+
+def test_target_keep_of_the_brighter_source_is_one():
+    rng = np.random.default_rng(0)
+    ir, vis = rng.integers(0, 256, (2, 24, 31), np.uint8)
+    assert metrics.target_keep(np.maximum(ir, vis), ir, vis) == 1
+
+
+def test_target_keep_is_undefined_without_light():
+    black = np.zeros((4, 5), np.uint8)
+    assert np.isnan(metrics.target_keep(black, black, black))

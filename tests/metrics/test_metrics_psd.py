@@ -52,7 +52,7 @@ def test_fidelity_is_high_for_what_was_kept():
     assert spectral_fidelity(shifted, NOISE) == pytest.approx(1)
 
 
-def test_constant_pictures_have_nothing():
+def test_constant_images_have_nothing():
     flat = np.full((60, 83), 9, np.uint8)
     assert spectral_entropy(flat) == 0
     assert spectral_fidelity(flat, NOISE) == 0
@@ -72,7 +72,7 @@ def test_cells_average_the_spectrum():
         log_spectrum(NOISE, 61)
 
 
-def test_a_small_picture_leaves_rings_empty():
+def test_a_small_image_leaves_rings_empty():
     profile = radial_profile(NOISE[:16, :16])
     assert np.isnan(profile[1])
     assert np.isfinite(profile).sum() > 10
@@ -80,7 +80,7 @@ def test_a_small_picture_leaves_rings_empty():
         radial_profile(NOISE, 0)
 
 
-def test_real_pictures_fall_off(shared_dir):
+def test_real_images_fall_off(shared_dir):
     image = read_gray(shared_dir / "data" / "tno" / "test" / "vis" / "01.bmp")
     profile = radial_profile(image, rings=16)
     assert profile[0] > 100 * profile[4] > 100 * profile[-1]

@@ -1,17 +1,20 @@
-"""Figures: what is on them, that equal data give equal bytes, and what is refused."""
+"""Figures and contact sheets: their content, equal bytes for equal data, and the arguments that they refuse."""
 
+import functools
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rpfnet_jax.metrics import COLUMNS
 from rpfnet_jax.reports import (
     Box,
     Bubble,
     Window,
     bubble_figure,
     change_phase,
+    contact_sheet,
     curves_figure,
     encode,
     features_figure,
@@ -19,6 +22,7 @@ from rpfnet_jax.reports import (
     phase_figure,
     read_bubbles,
     spectra_figure,
+    spread_figure,
     weights_figure,
     with_phase_of,
     zoom,
@@ -34,55 +38,65 @@ def spectra(names):
 
 
 BUBBLES = [Bubble("ours", 7.2, 7e4, 108.0), Bubble("$large$", 7.3, 3e6, 400.0), Bubble("near", 7.21, 7.2e4, 100.0)]
+SPECTRA = spectra(["IR", "VIS", *(f"method {index}" for index in range(9))])
+ROWS = {image: {column: RNG.uniform(5, 9) for column in COLUMNS} for image in "abcd"}
+SETS = {name: {"ours": ROWS, "theirs": ROWS} for name in "XY"}
 FIGURES = {
     "panel": lambda: panel_figure({"row $1": [A, B, A]}, ["IR", "VIS", "$x_1"], {"row $1": [Box(2, 3, 10, 8)]}),
     "spectra": lambda: spectra_figure(*({n: v.copy() for n, v in part.items()} for part in SPECTRA)),
+    "spread": lambda: spread_figure(SETS, {"X": {"EN": 7.0}}, "standard", ("EN", "SD")),
     "features": lambda: features_figure({"IR": A, "VIS": B}, [{"r": A / 255.0, "f": B / 255.0}] * 2),
     "weights": lambda: weights_figure({"IR": A}, {"w": (A > 100) / 1.0}),
     "phase": lambda: phase_figure(A, B, Window(0.1, 0.1, 0.1)),
     "bubbles": lambda: bubble_figure("EN", BUBBLES),
     "curves": lambda: curves_figure({"a$": {"total": [(i, 1 / i) for i in range(1, 9)]}, "b": {"L_c": [(1, 2.0)]}}),
 }
-SPECTRA = spectra(["IR", "VIS", *(f"method {index}" for index in range(9))])
+# A PDF needs no pixels, but has dates in its metadata.
+FORMS = dict.fromkeys(FIGURES, "png") | {"bubbles": "pdf", "curves": "pdf"}
+
+
+@functools.cache
+def drawn(kind):
+    """Draws a figure once for all tests; returns it with its file."""
+    figure = FIGURES[kind]()
+    return figure, encode(figure, FORMS[kind], dpi=60)
 
 
 @pytest.mark.parametrize("kind", FIGURES)
 def test_equal_data_give_equal_bytes(kind):
-    form = "pdf" if kind in ("bubbles", "curves") else "png"
-    files = [encode(FIGURES[kind](), form, dpi=60) for _ in range(2)]
-    assert files[0] == files[1]
-    if form == "png":
-        with Image.open(io.BytesIO(files[0])) as picture:
-            assert np.asarray(picture).std() > 10
+    _, file = drawn(kind)
+    assert encode(FIGURES[kind](), FORMS[kind], dpi=60) == file
+    if FORMS[kind] == "png":
+        with Image.open(io.BytesIO(file)) as image:
+            assert np.asarray(image).std() > 10
     else:
-        assert files[0].startswith(b"%PDF")
-        assert b"CreationDate" not in files[0]
+        assert file.startswith(b"%PDF")
+        assert b"CreationDate" not in file
 
 
 def test_settings_of_the_user_do_not_matter():
     import matplotlib
 
-    plain = encode(FIGURES["bubbles"](), dpi=60)
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-        assert encode(FIGURES["bubbles"](), dpi=60) == plain
+        assert encode(FIGURES["bubbles"](), "pdf", dpi=60) == drawn("bubbles")[1]
         assert matplotlib.rcParams["font.size"] == 20
 
 
 def test_unusable_files_are_refused():
-    figure = FIGURES["weights"]()
+    figure, _ = drawn("weights")
     with pytest.raises(ValueError, match="one of png, pdf, got 'gif'"):
         encode(figure, "gif")
     with pytest.raises(ValueError, match="dpi must be from 20 to 1200, got 5"):
         encode(figure, dpi=5)
 
 
-@pytest.mark.parametrize("picture", [A, np.stack([A, B, A], -1)], ids=["grey", "colour"])
-def test_zoom_shows_the_detail_enlarged_and_hides_nothing_in_the_box(picture):
+@pytest.mark.parametrize("image", [A, np.stack([A, B, A], -1)], ids=["grey", "colour"])
+def test_zoom_shows_the_detail_enlarged_and_hides_nothing_in_the_box(image):
     box = Box(6, 4, 12, 9)
-    zoomed = zoom(picture, [box])
+    zoomed = zoom(image, [box])
     # 80 pixels are brought to 640, frames are 4 pixels wide.
     assert zoomed.shape == (480, 640, 3)
-    rgb = np.asarray(Image.fromarray(picture).convert("RGB"))
+    rgb = np.asarray(Image.fromarray(image).convert("RGB"))
     detail = rgb[4:13, 6:18]
     assert (zoomed[32:104, 48:144] == detail.repeat(8, 0).repeat(8, 1)).all()
     assert (zoomed[28:32, 44:148] == RED).all()
@@ -94,7 +108,7 @@ def test_zoom_shows_the_detail_enlarged_and_hides_nothing_in_the_box(picture):
     assert (inset == np.asarray(expected)).all()
     assert (zoomed[476:] == RED).all(-1)[:, 640 - 8 - width :].all()
     assert (zoomed[:, 636:] == RED).all(-1)[480 - 8 - height :].all()
-    # The rest is the picture.
+    # The rest is the image.
     assert (zoomed[:20] == rgb.repeat(8, 0).repeat(8, 1)[:20]).all()
 
 
@@ -110,7 +124,7 @@ def test_insets_avoid_boxes_and_each_other():
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([Box(70, 0, 12, 9)], r"70,0,12,9 .* not inside a picture of 80x60"),
+        ([Box(70, 0, 12, 9)], r"70,0,12,9 .* not inside an image of 80x60"),
         ([Box(0, 0, 0, 9)], "not inside"),
         ([Box(-1, 0, 5, 9)], "not inside"),
         ([Box(0, 0, 40, 9)], "too large to be enlarged"),
@@ -127,16 +141,16 @@ def test_panel_has_titles_above_and_labels_beside():
     axes = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_title() for axis in figure.axes] == ["IR", "VIS", "", ""]
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ["one", "two"]
-    for axis, picture in zip(figure.axes, (A, B, B[:30], A[:30]), strict=True):
+    for axis, image in zip(figure.axes, (A, B, B[:30], A[:30]), strict=True):
         shown = axis.images[0].get_array()
-        assert (shown[4::8, 4::8, 0] == picture).all()
+        assert (shown[4::8, 4::8, 0] == image).all()
 
 
 @pytest.mark.parametrize(
     ("rows", "boxes", "message"),
     [
         ({}, {}, "at least one row"),
-        ({"x": [A]}, {}, "row 'x' has 1 pictures for 2 titles"),
+        ({"x": [A]}, {}, "row 'x' has 1 images for 2 titles"),
         ({"x": [A, B[1:]]}, {}, r"different sizes: \(59, 80\), \(60, 80\)"),
         ({"x": [A, B]}, {"y": []}, "boxes for y, but no such row"),
     ],
@@ -147,13 +161,12 @@ def test_unusable_panels(rows, boxes, message):
 
 
 def test_no_name_is_taken_for_a_formula():
-    figure = FIGURES["panel"]()
-    figure.draw_without_rendering()
+    figure, _ = drawn("panel")
     assert figure.axes[2].get_title() == r"\$x_1"
 
 
 def test_bubbles_have_areas_of_flops_and_labels_apart():
-    figure = FIGURES["bubbles"]()
+    figure, _ = drawn("bubbles")
     axis = figure.axes[0]
     areas = {tuple(c.get_offsets()[0]): c.get_sizes()[0] for c in axis.collections}
     assert areas[3e6, 7.3] / areas[7e4, 7.2] == pytest.approx(400 / 108)
@@ -191,10 +204,10 @@ def test_unusable_bubbles(text, message):
 def test_a_local_change_of_phase_keeps_the_amplitude_and_is_felt_everywhere(shared_dir):
     from rpfnet_jax.data.images import read_gray
 
-    picture = read_gray(shared_dir / "data" / "tno" / "test" / "ir" / "01.bmp")
-    changed = change_phase(picture)
-    assert (changed != picture).mean() > 0.9
-    before, after = (np.abs(np.fft.fft2(image)) for image in (picture, changed))
+    image = read_gray(shared_dir / "data" / "tno" / "test" / "ir" / "01.bmp")
+    changed = change_phase(image)
+    assert (changed != image).mean() > 0.9
+    before, after = (np.abs(np.fft.fft2(image)) for image in (image, changed))
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.999
 
 
@@ -212,8 +225,16 @@ def test_a_window_without_frequencies_is_refused():
         change_phase(A, Window(0.501, 0.2, 0.001))
 
 
+def test_spread_shows_published_values():
+    figure, _ = drawn("spread")
+    printed, other = (sum(line.get_color() == "black" for line in axis.lines) for axis in figure.axes)
+    # One dash in X, and the entry of the legend.
+    assert (printed, other) == (2, 0)
+    assert [label.get_text() for label in figure.legends[0].get_texts()] == ["printed in the paper", "ours", "theirs"]
+
+
 def test_spectra_share_a_scale_and_have_profiles():
-    figure = FIGURES["spectra"]()
+    figure, _ = drawn("spectra")
     above, below = figure.subfigs
     images = [axis.images[0] for axis in above.axes if axis.images]
     assert len(images) == 11
@@ -232,7 +253,7 @@ def test_feature_maps_are_stretched_each_by_itself():
     assert (shown[0].min(), shown[0].max()) == (0, 1)
     assert shown[0][30, 0] == pytest.approx(0.5, abs=0.02)
     assert not shown[1].any()
-    with pytest.raises(ValueError, match="2 pictures need stages of as many maps"):
+    with pytest.raises(ValueError, match="2 images need stages of as many maps"):
         features_figure({"IR": A, "VIS": B}, [])
 
 
@@ -252,3 +273,17 @@ def test_curves_show_each_step_and_the_running_mean():
     assert mean.get_xydata().tolist() == [[10, 4], [20, 3], [30, 1]]
     with pytest.raises(ValueError, match="at least one term"):
         curves_figure({"run": {}})
+
+
+def test_contact_sheet_shows_every_image_at_one_height():
+    # Colours that no antialiased black label has.
+    wide, square = np.full((40, 80, 3), (0, 200, 0), np.uint8), np.full((20, 20, 3), (200, 0, 0), np.uint8)
+    sheet = contact_sheet({"x": [wide, square], "y": [square, wide]}, ("left", "right"), height=50)
+    assert (sheet == (0, 200, 0)).all(-1).sum() == 2 * 50 * 100
+    assert (sheet == (200, 0, 0)).all(-1).sum() == 2 * 50 * 50
+
+
+@pytest.mark.parametrize(("sheet_rows", "message"), [({}, "at least one row"), ({"x": []}, "row 'x' has 0 images")])
+def test_unusable_sheets_are_refused(sheet_rows, message):
+    with pytest.raises(ValueError, match=message):
+        contact_sheet(sheet_rows, ("left",))

@@ -1,4 +1,4 @@
-"""The row of a table: its columns, its protocols, and what it refuses."""
+"""The registry: columns, protocols, and images that `measure` refuses."""
 
 import numpy as np
 import pytest
@@ -34,16 +34,11 @@ def test_columns_are_the_functions_they_are_named_after():
     assert row["ssim"] == metrics.ssim(fused, ir) + metrics.ssim(fused, vis)
     assert row["nabf"] == metrics.nabf(fused, ir, vis)
     assert row["fmi"] == metrics.fmi(fused, ir, vis)
+    assert row["dark_lift"] == metrics.dark_lift(fused, ir, vis)
+    assert row["target_keep"] == metrics.target_keep(fused, ir, vis)
     assert np.isnan(row["ms_ssim"])
     fused, ir, vis = images((170, 180))
     assert metrics.measure(fused, ir, vis)["ms_ssim"] == metrics.ms_ssim(fused, ir) + metrics.ms_ssim(fused, vis)
-
-
-def test_columns_for_night():
-    fused, ir, vis = images()
-    row = metrics.measure(fused, ir, vis)
-    assert row["dark_lift"] == metrics.dark_lift(fused, ir, vis)
-    assert row["target_keep"] == metrics.target_keep(fused, ir, vis)
 
 
 def test_protocols_serve_the_same_metrics_from_existing_columns():
@@ -53,6 +48,15 @@ def test_protocols_serve_the_same_metrics_from_existing_columns():
         assert set(columns.values()) <= set(metrics.COLUMNS)
         other = {"standard": "_paper", "paper": "_standard"}[protocol]
         assert not any(column.endswith(other) for column in columns.values())
+
+
+def test_each_metric_is_declared_once():
+    assert tuple(metrics.METRICS) == metrics.COLUMNS
+    assert {"nabf", "dark_lift"} == metrics.LOWER_IS_BETTER
+    assert [column for column, metric in metrics.METRICS.items() if metric.twin is None] == ["fmi"]
+    labels = [*metrics.PROTOCOLS["paper"], *metrics.COMPANIONS]
+    assert len(set(labels)) == len(labels)
+    assert {metric.label for metric in metrics.METRICS.values()} == set(labels)
 
 
 def test_columns_of_a_protocol():
