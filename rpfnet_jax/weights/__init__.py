@@ -1,4 +1,4 @@
-"""Reading and writing trained weights: our own safetensors, and the authors' files without executing them."""
+"""Trained weights: our own safetensors files, and the authors' files read without executing them."""
 
 from rpfnet_jax.weights.loading import load_weights, shipped_names
 from rpfnet_jax.weights.store import (

@@ -1,7 +1,7 @@
-"""The released network's tensors under torch's names and layouts, and under ours: a bijection.
+"""Conversion between our variables and the tensors of the authors' PyTorch network, a bijection.
 
-Only the `released` reading has torch names. All three iterations share one block there, and one BatchNorm with it; here
-the same running statistics become one row per stage.
+Only the `released` reading has torch names. Its three iterations share one block in torch, and one BatchNorm with it;
+here the same running statistics become one row per stage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rpfnet_jax.model import ModelConfig, variable_shapes
-from rpfnet_jax.weights.store import WeightsError, listing
+from rpfnet_jax.weights.store import WeightsError, misfits
 
 _CPM, _RPM, _FDFM = (f"iteration_block.{module}" for module in ("cross_promotion", "residual_branch", "fourier_branch"))
 # Our ConvBlock -> torch's convolution and batch normalisation.
@@ -43,12 +43,12 @@ _LAYERS = {
     "head/out": "decoder.6",
 }
 
-# Counts training batches; torch reads it only when a BatchNorm has no momentum, and none of these is such.
-DROPPED_SUFFIX = ".num_batches_tracked"
+# Counts training batches. torch reads it only where a BatchNorm has no momentum, and all of these have one.
+_DROPPED_SUFFIX = ".num_batches_tracked"
 
 
-def _table() -> dict[str, str]:
-    """Path of our variable -> torch name."""
+def _torch_names() -> dict[str, str]:
+    """Maps the path of each of our variables to its torch name."""
     layers = dict(_LAYERS)
     names = {}
     for path, (convolution, norm) in _BLOCKS.items():
@@ -63,11 +63,11 @@ def _table() -> dict[str, str]:
     return names
 
 
-_TORCH_NAMES = _table()
+_TORCH_NAMES = _torch_names()
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], model: ModelConfig) -> tuple[dict[str, Any], list[str]]:
-    """Linen variables from the tensors of the authors' network.
+    """Converts the tensors of the authors' network into Linen variables.
 
     Args:
         tensors: torch name -> array in torch's layout (OIHW kernels). The prefix `module.` of DataParallel is removed.
@@ -77,32 +77,21 @@ def from_torch(tensors: Mapping[str, np.ndarray], model: ModelConfig) -> tuple[d
         `params` and `batch_stats` as float32, and the names of the tensors that were dropped on purpose.
 
     Raises:
-        WeightsError: tensors are missing, unknown, or of another shape or dtype than the network's; all are named.
+        WeightsError: tensors are missing, unknown, or of another shape or dtype than the network's; they are named.
     """
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    dropped = sorted(name for name in tensors if name.endswith(DROPPED_SUFFIX))
+    dropped = sorted(name for name in tensors if name.endswith(_DROPPED_SUFFIX))
     shapes = variable_shapes(model)
-    wanted = {_TORCH_NAMES[path]: path for path in shapes}
-    problems = []
-    if missing := sorted(wanted.keys() - tensors.keys()):
-        problems.append(f"missing {listing(missing)}")
-    if unknown := sorted(tensors.keys() - wanted.keys() - set(dropped)):
-        problems.append(f"unknown {listing(unknown)}")
-    for name, path in wanted.items():
-        value, shape = tensors.get(name), _torch_shape(path, shapes[path])
-        if value is not None and value.shape != shape:
-            problems.append(f"{name} is {value.shape} instead of {shape}")
-        elif value is not None and value.dtype != np.float32:
-            problems.append(f"{name} is {value.dtype} instead of float32")
-    if problems:
+    kept = {name: value for name, value in tensors.items() if name not in dropped}
+    if problems := misfits(kept, {_TORCH_NAMES[path]: _torch_shape(path, shape) for path, shape in shapes.items()}):
         raise WeightsError(f"does not hold the authors' network: {'; '.join(problems)}")
-    flat = {path: _to_ours(path, tensors[name], shapes[path]) for name, path in wanted.items()}
+    flat = {path: _from_torch(path, kept[_TORCH_NAMES[path]], shape) for path, shape in shapes.items()}
     return unflatten_dict(flat, sep="/"), dropped
 
 
 def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`: torch name -> float32 array in torch's layout.
+    """Inverts `from_torch`: torch name -> float32 array in torch's layout.
 
     Args:
         variables: `params`, and `batch_stats` or not, of the released reading with shared stages; those of an
@@ -125,11 +114,11 @@ def _torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-3:-1], *shape[:-2]) if len(shape) > 1 else shape
 
 
-def _to_ours(path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    # Always a copy: what was read is a view of the file's bytes that can't be written to.
+def _from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    # Always a copy: the tensors are read-only views of the file's bytes.
     if path.startswith("batch_stats/"):
         return np.broadcast_to(value, shape).copy()
-    # Kernels: (out, in, ...) to (..., in, out).
+    # Kernels go from (out, in, ...) to (..., in, out).
     return np.array(np.moveaxis(value, (1, 0), (-2, -1)) if value.ndim > 1 else value, order="C")
 
 

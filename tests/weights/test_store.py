@@ -3,26 +3,21 @@
 import json
 
 import chex
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
+from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import FusionDefaults, Weights, WeightsError, load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
-def weights():
+def weights(random_variables):
     config = ModelConfig.preset("released", channels=4, stages=2)
-    image = jnp.zeros((1, 16, 16, 1))
-    variables = init_variables(RPFNet(config), jax.random.key(0), image, image)
-    return Weights(
-        config, variables, FusionDefaults("adaptive", 0.2, "studio"), {"seed": 3}, {"calibrated": {"patches": 4}}
-    )
+    defaults = FusionDefaults("adaptive", 0.2, "studio")
+    return Weights(config, random_variables(config), defaults, {"seed": 3}, {"calibrated": {"patches": 4}})
 
 
 def test_round_trip_is_bit_equal(weights, tmp_path):
@@ -31,7 +26,6 @@ def test_round_trip_is_bit_equal(weights, tmp_path):
     loaded = load_weights(path)
     assert (loaded.model, loaded.defaults) == (weights.model, weights.defaults)
     assert (loaded.training, loaded.provenance) == (weights.training, weights.provenance)
-    assert jax.tree.structure(loaded.variables) == jax.tree.structure(weights.variables)
     chex.assert_trees_all_equal(loaded.variables, weights.variables)
     assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
 
@@ -51,15 +45,14 @@ def test_files_from_before_the_fields_of_the_ablations_are_read(weights, tmp_pat
     chex.assert_trees_all_equal(loaded.variables, weights.variables)
 
 
-def test_weights_of_a_network_without_some_modules_round_trip(tmp_path):
+def test_weights_of_a_network_without_some_modules_round_trip(random_variables, tmp_path):
     config = ModelConfig(channels=4, stages=1, fusion_block="transformer", cpm=False, residual_prior=False)
-    image = jnp.zeros((1, 16, 16, 1))
-    variables = init_variables(RPFNet(config), jax.random.key(0), image, image)
+    variables = random_variables(config)
     path = tmp_path / "w.safetensors"
     save_weights(path, Weights(config, variables))
     loaded = load_weights(path)
     assert loaded.model == config
-    chex.assert_trees_all_equal(loaded.variables, jax.tree.map(np.asarray, variables))
+    chex.assert_trees_all_equal(loaded.variables, variables)
 
 
 def test_missing_file_is_named(tmp_path):
@@ -89,19 +82,10 @@ def test_a_truncated_file_is_refused(weights, tmp_path):
         (None, "does not hold the authors' network: missing .*decoder"),
         ({"format": "rpfnet_jax", "format_version": "99"}, "format version 99"),
         ({"format": "rpfnet_jax", "format_version": "1"}, "unusable metadata"),
-        (
-            {
-                "format": "rpfnet_jax",
-                "format_version": "1",
-                "model": '{"depth": 3}',
-                "defaults": "{}",
-                "training": "{}",
-            },
-            "unusable metadata: .*depth",
-        ),
         *(
             ({"format": "rpfnet_jax", "format_version": "1", "defaults": "{}", "training": "{}", **changed}, "unusable")
             for changed in (
+                {"model": '{"depth": 3}'},
                 {"model": "[" * 100_000},
                 {"model": '{"channels": 4.0}'},
                 {"model": '{"stages": 3.0}'},
@@ -128,7 +112,7 @@ def test_tensors_that_do_not_fit_the_model_are_refused_by_name(weights, tmp_path
     with pytest.raises(WeightsError, match=r"missing.*params/residual_stem/conv/kernel"):
         load_weights(path)
     save_weights(path, Weights(ModelConfig.preset("released", channels=8, stages=2), weights.variables))
-    with pytest.raises(WeightsError, match=r"params/.*\(4,\).*\(8,\)"):
+    with pytest.raises(WeightsError, match=r"stem/norm/mean is \(1, 4\) instead of \(1, 8\)"):
         load_weights(path)
 
 

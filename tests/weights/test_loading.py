@@ -1,17 +1,18 @@
-"""Weights that come with the package."""
+"""Loading by name and from a workdir."""
 
 import hashlib
 import json
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 
 import rpfnet_jax
-from rpfnet_jax.weights import WeightsError, load_weights, save_weights, shipped_names
-from rpfnet_jax.weights import loading as shipped
+from rpfnet_jax.model import ModelConfig
+from rpfnet_jax.weights import Weights, WeightsError, load_weights, loading, save_weights, shipped_names
 
-FOLDER = Path(shipped.__file__).parent
+FOLDER = Path(loading.__file__).parent
 
 
 def test_every_shipped_file_is_in_the_index_with_its_checksum():
@@ -55,12 +56,40 @@ def test_a_changed_or_missing_file_is_refused(tmp_path, monkeypatch):
     name = shipped_names()[0]
     entry = json.loads((FOLDER / "index.json").read_text())[name]
     save_weights(tmp_path / "another.safetensors", load_weights(name))
-    monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
+    monkeypatch.setattr(loading, "_FOLDER", tmp_path)
     with pytest.raises(WeightsError, match="install rpfnet-jax again"):
         load_weights(name)
     (tmp_path / entry["file"]).write_bytes((FOLDER / entry["file"]).read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="not the file that was shipped"):
         load_weights(name)
+
+
+def test_a_workdir_is_loaded_from_its_weights_file(random_variables, tmp_path):
+    """The file is written with every checkpoint; a damaged one is named."""
+    config = ModelConfig(channels=4, stages=1)
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, Weights(config, random_variables(config), provenance={"checkpoint": {"step": 3}}))
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    loaded = load_weights(tmp_path)
+    assert (loaded.model, loaded.provenance) == (config, {"checkpoint": {"step": 3}})
+    chex.assert_trees_all_equal(loaded.variables, random_variables(config))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(WeightsError, match=r"weights\.safetensors is not a readable safetensors file"):
+        load_weights(tmp_path)
+
+
+def test_workdirs_without_weights_say_what_to_do(tmp_path):
+    with pytest.raises(WeightsError, match=r"not the workdir of a training run: it has no weights\.safetensors"):
+        load_weights(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(WeightsError, match="no checkpoint yet"):
+        load_weights(tmp_path)
+    # As version 0.1 left a run that was stopped before its end.
+    (tmp_path / "checkpoints" / "500").mkdir()
+    with pytest.raises(WeightsError, match=r"run the same training command again: it resumes .* writes the file") as e:
+        load_weights(tmp_path)
+    assert "\n" not in str(e.value)
 
 
 def _leaves(tree, name):
