@@ -20,7 +20,7 @@ import numpy as np
 from rpfnet_jax import Fuser, load
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference.cost import fusion_cost
+from rpfnet_jax.inference import fusion_cost
 from rpfnet_jax.pipeline import evaluate_pairs
 from rpfnet_jax.reports import Bubble, bubble_figure, encode
 from rpfnet_jax.runtime import prepare_process

@@ -1,13 +1,13 @@
-"""How much memory a fusion takes, and how much there is."""
+"""Compiled networks, one per configuration, norm mode and shape, and the memory that they need."""
 
 from __future__ import annotations
 
-import collections
-import threading
+import dataclasses
+import functools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,10 @@ from rpfnet_jax.model.transformer import WINDOW, head_count
 from rpfnet_jax.ops.tone import Exposure, measure_exposure
 from rpfnet_jax.runtime import kept_memory
 
-# Activations of C channels that are alive at once, by the fusion block; tests hold all this against what the compiler
-# reports, of which adaptive mode takes the most.
+# Activations of C channels that are alive at once, by the fusion block. Tests compare all of these numbers with the
+# compiler's report; adaptive mode takes the most.
 _LIVE_ACTIVATIONS = {"fdfm": 11, "transformer": 16}
-# With Transformer blocks also maps of attention scores: for each head and pixel as many as a window has pixels.
+# Transformer blocks also have maps of attention scores: for each head and pixel as many as a window has pixels.
 _LIVE_SCORES = 5
 # For each scale of a source's details.
 _LIVE_DETAILS = 6
@@ -28,8 +28,50 @@ _BYTES = 4
 _SHARE = 0.9
 
 
-def estimate(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> int:
-    """Bytes that fusing a batch of this shape, (B, H, W, 1), takes beside the weights; an upper estimate.
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A network to compile for one shape; equal programs share one compiled function.
+
+    Attributes:
+        config: the network.
+        norm: norm mode.
+        shape: of the infrared and the visible batch, (B, H, W, 1).
+        features: whether the stages' feature maps are returned as well.
+        variables: the network's, which the compiled function takes as an argument; here only shapes and dtypes.
+        on_compile: called before the compilation; not called where the program was compiled before.
+    """
+
+    config: ModelConfig
+    norm: NormMode
+    shape: tuple[int, ...]
+    features: bool = False
+    variables: Any = dataclasses.field(default=None, compare=False)
+    on_compile: Callable[[Program], None] | None = dataclasses.field(default=None, compare=False)
+
+
+@functools.lru_cache(maxsize=32)
+def compile_program(program: Program) -> jax.stages.Compiled:
+    """Compiles a function of (variables, ir, vis_y, adapt, exposure); JAX's cache on disk may shorten that."""
+    if program.on_compile is not None:
+        program.on_compile(program)
+    model = RPFNet(program.config)
+
+    def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any, exposure: Any) -> Any:
+        return model.apply(variables, ir, vis_y, program.norm, adapt, program.features, exposure)
+
+    image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
+    adapt = jax.ShapeDtypeStruct((), jnp.float32)
+    exposure = jax.eval_shape(partial(exposure_for, program.config), image, image)
+    return jax.jit(fuse).lower(program.variables, image, image, adapt, exposure).compile()
+
+
+def exposure_for(config: ModelConfig, ir: Any, vis_y: Any) -> Exposure | None:
+    """Measures what a network with a base needs of whole images, (B, H, W, 1); None without a base."""
+    return None if config.base == "none" else measure_exposure(ir, vis_y)
+
+
+def memory_needed(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> int:
+    """Estimates from above how many bytes fusing a batch of this shape, (B, H, W, 1), takes beside the weights.
 
     With `features` the maps of all stages are part of it, four a stage.
     """
@@ -43,7 +85,7 @@ def estimate(config: ModelConfig, shape: tuple[int, ...], features: bool = False
 
 
 def available() -> int | None:
-    """Bytes that JAX's default device can still give; None where that can't be found out."""
+    """Returns the bytes that JAX's default device can still give; None where that can't be found out."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         return _main_memory()
@@ -53,20 +95,20 @@ def available() -> int | None:
     return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
 
 
-def check(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> None:
+def check_memory(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> None:
     """Raises MemoryError, with both figures and the way out, when a batch of this shape will not fit."""
-    needed, there = estimate(config, shape, features), available()
-    if there is not None and needed > _SHARE * there:
+    needed, free = memory_needed(config, shape, features), available()
+    if free is not None and needed > _SHARE * free:
         raise MemoryError(
-            f"fusing {shape[0]} picture(s) of {shape[1]}x{shape[2]} takes about {needed / 2**30:.1f} GiB and "
-            f"{there / 2**30:.1f} GiB are free; fuse it in tiles (in_tiles(512), --tile=512)"
+            f"fusing {shape[0]} image(s) of {shape[1]}x{shape[2]} takes about {needed / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free; fuse in tiles (in_tiles(512), --tile=512)"
         )
 
 
 def largest_batch(config: ModelConfig, height: int, width: int, limit: int | None = None) -> int:
-    """Pictures of this size that fit into `limit` bytes (default: half of what is free), at least 1."""
+    """Counts the images of this size that fit into `limit` bytes (default: half of what is free); at least 1."""
     limit = limit if limit is not None else (available() or 0) // 2
-    return max(1, limit // estimate(config, (1, height, width, 1)))
+    return max(1, limit // memory_needed(config, (1, height, width, 1)))
 
 
 def _main_memory() -> int | None:
@@ -77,72 +119,5 @@ def _main_memory() -> int | None:
     sizes = dict(line.split(":", 1) for line in lines)
     if "MemAvailable" not in sizes:
         return None
-    # What earlier pictures have left with the C library counts as used there, and serves the next one.
+    # Memory that the C library keeps from earlier images counts as used there, but serves the next one.
     return int(sizes["MemAvailable"].split()[0]) * 1024 + kept_memory()
-
-
-CAPACITY = 32
-
-
-class Program(NamedTuple):
-    """What determines a compiled function; the weights are its arguments.
-
-    Attributes:
-        config: the network.
-        norm: norm mode.
-        shape: of the infrared and the visible batch, (B, H, W, 1).
-        features: whether the stages' feature maps are returned as well.
-    """
-
-    config: ModelConfig
-    norm: NormMode
-    shape: tuple[int, ...]
-    features: bool = False
-
-
-_compiled: collections.OrderedDict[Program, Any] = collections.OrderedDict()
-_lock = threading.Lock()
-
-
-def compiled(program: Program, variables: Any, on_compile: Callable[[Program], None] | None = None) -> Any:
-    """The compiled program, compiled now if that was not done or is long ago; JAX's cache on disk may shorten that.
-
-    Args:
-        program: what to compile.
-        variables: the network's; only shapes and dtypes are used.
-        on_compile: told before a compilation starts.
-
-    Returns:
-        A `jax.stages.Compiled` of (variables, ir, vis_y, adapt, exposure), the last None without a base.
-    """
-    with _lock:
-        function = _compiled.get(program)
-        if function is not None:
-            _compiled.move_to_end(program)
-    if function is None:
-        if on_compile is not None:
-            on_compile(program)
-        function = _compile(program, variables)
-        with _lock:
-            _compiled[program] = function
-            while len(_compiled) > CAPACITY:
-                _compiled.popitem(last=False)
-    return function
-
-
-def needed_exposure(config: ModelConfig, ir: Any, vis_y: Any) -> Exposure | None:
-    """What a network asks of whole pictures, (B, H, W, 1): None without a base."""
-    return None if config.base == "none" else measure_exposure(ir, vis_y)
-
-
-def _compile(program: Program, variables: Any) -> Any:
-    model = RPFNet(program.config)
-
-    def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any, exposure: Any) -> Any:
-        return model.apply(variables, ir, vis_y, program.norm, adapt, program.features, exposure)
-
-    image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    adapt = jax.ShapeDtypeStruct((), jnp.float32)
-    exposure = jax.eval_shape(partial(needed_exposure, program.config), image, image)
-    return jax.jit(fuse).lower(abstract, image, image, adapt, exposure).compile()

@@ -1,10 +1,10 @@
-"""From what a user passes to what the network takes, and back to the kind of picture that was passed."""
+"""From the images that a user passes to luminances, and from a fused luminance back to an image of the same kind."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,11 +18,11 @@ from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.thermal import read_raw
 
 OutputType = Literal["uint8", "uint16", "float32"]
-# Not "h w *channels": the two pictures of a call may differ in channels, and what differs in size gets its own error.
+# Not "h w *channels": the two images of a call may differ in channels, and a difference in size has its own error.
 ImageInput = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."] | Shaped[Array, "..."]
 
-_STRIP = 256
 _LEVELS = {"uint8": 255, "uint16": 65535}
+_STRIP = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Sources:
 
     Attributes:
         ir: infrared luminance, float32 (H, W) in [0, 1].
-        vis_y: luminance of the visible picture, likewise.
-        visible: the picture that gives the colour, in general the visible one, as it came, (H, W), (H, W, 1) or
-            (H, W, 3), uint8, uint16 or float in [0, 1]: the result gets its shape and chroma.
+        vis_y: luminance of the visible image, likewise.
+        visible: the image that gives the result its shape and chroma, in general the visible one, with its own dtype:
+            (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1].
     """
 
     ir: np.ndarray
@@ -44,34 +44,33 @@ class Sources:
         if self.ir.shape != self.vis_y.shape:
             raise ValueError(f"{sizes(self.ir, self.vis_y)}; they must be registered and of the same size")
 
-    def padded(self, multiple: int) -> Sources:
-        """The same with both luminances extended by reflection to multiples; `restore` cuts the result back.
-
-        Fewer sizes are fewer compilations. It is not free of cost: what is added changes the picture's spectrum.
-        """
-        if multiple == 1:
-            return self
-        margins = [(0, -size % multiple) for size in self.ir.shape]
-        ir, vis_y = (np.pad(plane, margins, mode="symmetric") for plane in (self.ir, self.vis_y))
-        return Sources(ir, vis_y, self.visible)
-
     def restore(self, fused: Float32[np.ndarray, "h w"], color_range: Any, dtype: OutputType) -> np.ndarray:
-        """The fused luminance in the visible picture's kind: with its chroma where it has one."""
-        height, width = self.visible.shape[:2]
+        """Makes an image of the kind of `visible` from a fused luminance, with the chroma of `visible` if it has one.
+
+        Integers are rounded half to even.
+
+        Raises:
+            ValueError: a value is NaN, which comes from unusable weights.
+        """
         restored = np.empty(self.visible.shape, dtype)
-        for rows in _strips(height):
-            strip, visible = fused[rows, :width], self.visible[rows]
+        for rows in _strips(len(restored)):
+            visible = self.visible[rows]
             if visible.ndim == 3 and visible.shape[2] == 3:
-                picture = restore_color(strip, unit(visible), color_range)
+                image = restore_color(fused[rows], unit(visible), color_range)
             else:
-                picture = restore_gray(strip, color_range).reshape(visible.shape)
-            restored[rows] = quantised(picture, dtype)
+                image = restore_gray(fused[rows], color_range).reshape(visible.shape)
+            restored[rows] = quantised(image, dtype)
         return restored
 
 
 def sizes(ir: np.ndarray, vis: np.ndarray) -> str:
-    """Both sizes, for messages."""
+    """Describes both sizes, for messages."""
     return f"IR is {ir.shape[0]}x{ir.shape[1]} and VIS is {vis.shape[0]}x{vis.shape[1]} (height x width)"
+
+
+def stack_sources(batch: Sequence[Sources]) -> tuple[Float32[np.ndarray, "b h w 1"], Float32[np.ndarray, "b h w 1"]]:
+    """Stacks the luminances of pairs of one size: infrared and visible."""
+    return np.stack([pair.ir for pair in batch])[..., None], np.stack([pair.vis_y for pair in batch])[..., None]
 
 
 def open_sources(ir: ImageInput, vis: ImageInput) -> Sources:
@@ -79,75 +78,71 @@ def open_sources(ir: ImageInput, vis: ImageInput) -> Sources:
 
     Raises:
         ImageError: a file can't be read.
-        ValueError: sizes differ, or an array's shape, dtype or range is not as `Fuser.fuse` says.
+        ValueError: sizes differ, or an array's shape, dtype or range is not as `ImageFuser.fuse` says.
     """
     visible = as_array(vis)
     return Sources(_infrared(ir), gray(visible), visible)
 
 
 def open_pair(pair: Pair) -> Sources:
-    """`open_sources` of a pair of files, the chroma from where the pair says.
-
-    Raises:
-        ImageError, ValueError: as `open_sources`.
-    """
+    """Does `open_sources` for a pair of files, and takes the chroma from the file that the pair names for it."""
     sources = open_sources(pair.ir, pair.vis)
     return sources if pair.color is None else dataclasses.replace(sources, visible=as_array(pair.color))
 
 
-def _infrared(picture: ImageInput) -> np.ndarray:
-    """Infrared luminance, float32 (H, W) in [0, 1]: of a file all 16 bits, where it has them."""
-    if not isinstance(picture, str | os.PathLike):
-        array = as_array(picture)
+def _infrared(image: ImageInput) -> np.ndarray:
+    """Returns infrared luminance, float32 (H, W) in [0, 1]; of a file all 16 bits, where it has them."""
+    if not isinstance(image, str | os.PathLike):
+        array = as_array(image)
     else:
-        array = read_raw(Path(picture))
+        array = read_raw(Path(image))
         if array.dtype.name not in _LEVELS:
-            raise ImageError(Path(picture), "32-bit values have no defined range; scale them (data.read_thermal) first")
+            raise ImageError(Path(image), "32-bit values have no defined range; scale them (data.read_thermal) first")
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
-        # Rounded as in a file, so that grey stored in three channels is that grey exactly.
+        # Rounded as in a file, so that grey stored in three channels is exactly that grey.
         array = np.concatenate([to_gray(array[rows]) for rows in _strips(len(array))])
     return gray(array)
 
 
-def as_array(picture: ImageInput) -> np.ndarray:
-    """The pixels of a picture, (H, W), (H, W, 1) or (H, W, 3), of the dtype they have."""
-    if isinstance(picture, Image.Image):
+def as_array(image: ImageInput) -> np.ndarray:
+    """Returns the pixels of an image with the dtype they have, (H, W), (H, W, 1) or (H, W, 3)."""
+    if isinstance(image, Image.Image):
         # Infrared of 16 bits keeps them, as from a file.
-        deep = picture.mode.startswith("I;16")
-        array = np.asarray(upright(picture)).astype(np.uint16) if deep else eight_bit(picture, Path("PIL image"))
-    elif isinstance(picture, str | os.PathLike):
-        array = read_image(Path(picture))
+        deep = image.mode.startswith("I;16")
+        array = np.asarray(upright(image)).astype(np.uint16) if deep else eight_bit(image, Path("PIL image"))
+    elif isinstance(image, str | os.PathLike):
+        array = read_image(Path(image))
     else:
-        array = np.asarray(picture)
+        array = np.asarray(image)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise ValueError(f"a picture must be (H, W), (H, W, 1) or (H, W, 3), got shape {array.shape}")
+        raise ValueError(f"an image must be (H, W), (H, W, 1) or (H, W, 3), got shape {array.shape}")
     return array
 
 
 def unit(array: np.ndarray) -> np.ndarray:
-    """Pixels as float32 in [0, 1]."""
+    """Scales pixels to float32 in [0, 1]."""
     if (levels := _LEVELS.get(array.dtype.name)) is not None:
         return array.astype(np.float32) / np.float32(levels)
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"a picture must be uint8, uint16 or floating point in [0, 1], got {array.dtype}")
-    # Written so that NaN fails it, too.
+        raise ValueError(f"an image must be uint8, uint16 or floating point in [0, 1], got {array.dtype}")
+    # NaN fails this comparison, too.
     if array.size and not (array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"a floating point picture must lie in [0, 1], got [{array.min()}, {array.max()}]")
+        raise ValueError(f"a floating point image must lie in [0, 1], got [{array.min()}, {array.max()}]")
     return array.astype(np.float32)
 
 
-def gray(picture: np.ndarray) -> np.ndarray:
-    """Luminance of a picture as float32 (H, W) in [0, 1]."""
-    if picture.ndim == 2 or picture.shape[2] == 1:
-        return unit(picture.reshape(picture.shape[:2]))
-    plane = np.empty(picture.shape[:2], np.float32)
-    for rows in _strips(len(picture)):
-        plane[rows] = luminance(unit(picture[rows]))
+def gray(image: np.ndarray) -> np.ndarray:
+    """Computes the luminance of an image as float32 (H, W) in [0, 1]."""
+    if image.ndim == 2 or image.shape[2] == 1:
+        return unit(image.reshape(image.shape[:2]))
+    plane = np.empty(image.shape[:2], np.float32)
+    for rows in _strips(len(image)):
+        plane[rows] = luminance(unit(image[rows]))
     return plane
 
 
 def _strips(height: int) -> Iterator[slice]:
-    """Rows to be worked on at once: float copies of a whole large picture would be most of the memory it takes."""
+    """Yields groups of rows: float copies of a whole large image would be most of the memory that it takes."""
     return (slice(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP))
 
 
@@ -157,16 +152,12 @@ def check_output_type(dtype: str) -> None:
         raise ValueError(f"dtype must be one of {', '.join(get_args(OutputType))}; got {dtype!r}")
 
 
-def quantised(picture: np.ndarray, dtype: OutputType) -> np.ndarray:
-    """A picture in [0, 1] as the dtype asked for; integers are rounded half to even.
-
-    Raises:
-        ValueError: a value is NaN, which is what unusable weights give.
-    """
-    if np.isnan(picture).any():
-        raise ValueError("the fused picture has values that are no numbers (NaN): the weights are not usable")
+def quantised(image: np.ndarray, dtype: OutputType) -> np.ndarray:
+    """Converts an image in [0, 1] to `dtype`; see `Sources.restore`."""
+    if np.isnan(image).any():
+        raise ValueError("the fused image has values that are no numbers (NaN): the weights are not usable")
     if dtype == "float32":
-        return picture.astype(np.float32)
+        return image.astype(np.float32)
     if dtype == "uint16":
-        return np.rint(np.clip(picture, 0, 1) * 65535).astype(np.uint16)
-    return to_uint8(picture)
+        return np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
+    return to_uint8(image)

@@ -1,40 +1,46 @@
-"""Fusing: kinds of pictures in and out, sizes, laws, refusals."""
+"""Fusing one pair: kinds of images in and out, options, refusals; the classical methods."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import rpfnet_jax
-from rpfnet_jax.data.color import luminance
+from rpfnet_jax.baselines import BASELINES
+from rpfnet_jax.data.color import luminance, restore_color, to_uint8
 from rpfnet_jax.data.images import write_png
 from rpfnet_jax.data.pairs import Pair
-from rpfnet_jax.inference import Fuser, Sources, fuser, open_pair
-from rpfnet_jax.model import fold
+from rpfnet_jax.inference import BaselineFuser, Fuser, Sources, fuser, open_pair
+from rpfnet_jax.model import ModelConfig, RPFNet, fold
+from rpfnet_jax.training import calibrate
 from rpfnet_jax.weights import save_weights
+
+pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 RNG = np.random.default_rng(0)
 IR = RNG.integers(0, 256, (23, 31), dtype=np.uint8)
 RGB = RNG.integers(0, 256, (23, 31, 3), dtype=np.uint8)
+UNIT = np.float32(255)
 
 
 @pytest.mark.parametrize("vis", [RGB, RGB[..., 0], RGB[..., :1]], ids=["colour", "grey", "grey with channel"])
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64"])
-def test_output_has_the_kind_and_size_of_the_visible_picture(net, vis, kind):
-    picture = {"uint8": vis, "uint16": vis.astype(np.uint16) * 257}.get(
-        kind, (vis / 255).astype(kind, casting="unsafe")
-    )
-    fused = net.fuse(IR, picture)
+def test_output_has_the_kind_and_size_of_the_visible_image(net, vis, kind):
+    image = {"uint8": vis, "uint16": vis.astype(np.uint16) * 257}.get(kind, (vis / 255).astype(kind, casting="unsafe"))
+    fused = net.fuse(IR, image)
     assert fused.dtype == np.uint8
     assert fused.shape == vis.shape
     np.testing.assert_array_equal(fused, net.fuse(IR, vis))
 
 
-def test_colour_result_has_the_fused_luminance_and_the_chroma_of_the_visible_picture(net):
+def test_colour_result_has_the_fused_luminance_and_the_chroma_of_the_visible_image(net):
     vis = (RGB // 4 + 96).astype(np.uint8)  # Muted colours, so that no channel clips.
     fused_rgb = net.fuse(IR, vis).astype(np.float64)
     vis_y = luminance(vis / 255)
-    fused_y = np.asarray(net.fuse_luminance(IR[None, ..., None] / np.float32(255), vis_y.astype("f")[None, ..., None]))
+    fused_y = np.asarray(net.fuse_luminance(IR[None, ..., None] / UNIT, vis_y.astype("f")[None, ..., None]))
     assert np.abs(luminance(fused_rgb) - 255 * fused_y[0, ..., 0]).max() < 1
     for channel in (0, 2):
         kept = (fused_rgb[..., channel] - luminance(fused_rgb)) - (vis[..., channel] - 255 * vis_y)
@@ -65,24 +71,22 @@ def test_options_of_a_call_replace_the_defaults(net):
 
 
 def test_each_shape_is_compiled_once_and_said(net):
-    told = []
-    net.on_compile = told.append
+    compiled = []
+    net.on_compile = compiled.append
     for _ in range(2):
         net.fuse(IR[:20, :17], RGB[:20, :17])
     net.on_compile = None
-    assert [program.shape for program in told] == [(1, 20, 17, 1)]
+    assert [program.shape for program in compiled] == [(1, 20, 17, 1)]
 
 
 @pytest.mark.parametrize(("norm", "adapt"), [("image", None), ("running", None), ("adaptive", 0.3)])
 def test_defaults_travel_with_the_weights_and_can_be_overridden(make_weights, tmp_path, norm, adapt):
     save_weights(tmp_path / "w.safetensors", make_weights(norm="running"))
-    net = rpfnet_jax.load(tmp_path / "w.safetensors")
-    assert net.defaults.norm == "running"
+    assert rpfnet_jax.load(tmp_path / "w.safetensors").defaults.norm == "running"
     other = rpfnet_jax.load(tmp_path / "w.safetensors", norm, adapt)
-    expected = other.model.apply(
-        other.variables, *[IR[None, ..., None] / np.float32(255)] * 2, norm=norm, adapt=adapt or 0.1
-    )
-    np.testing.assert_allclose(other.fuse_luminance(*[IR[None, ..., None] / np.float32(255)] * 2), expected, atol=1e-6)
+    pair = [IR[None, ..., None] / UNIT] * 2
+    expected = jax.jit(other.model.apply, static_argnames="norm")(other.variables, *pair, norm=norm, adapt=adapt or 0.1)
+    np.testing.assert_allclose(other.fuse_luminance(*pair), expected, atol=1e-6)
 
 
 def test_studio_range_is_the_stretch_of_the_authors_script(make_weights, net):
@@ -91,8 +95,8 @@ def test_studio_range_is_the_stretch_of_the_authors_script(make_weights, net):
     np.testing.assert_allclose(studio.fuse(IR, RGB[..., 0]), np.clip(1.164 * (plain - 16), 0, 255), atol=1.2)
 
 
-def test_features_are_those_of_the_network(net):
-    stages = net.features(IR, RGB)
+def test_features_are_those_of_the_network(make_weights):
+    stages = Fuser(make_weights(ModelConfig(channels=4, stages=2))).features(IR, RGB)
     assert len(stages) == 2
     assert stages[0].fusion.shape == (1, 23, 31, 4)
 
@@ -130,7 +134,7 @@ def test_unusable_luminances_are_refused(image, message, name):
         rpfnet_jax.load(name).fuse_luminance(image, image)
 
 
-def test_arrays_of_jax_and_deep_pil_pictures_are_what_numpys_are(net):
+def test_arrays_of_jax_and_deep_pil_images_are_what_numpys_are(net):
     np.testing.assert_array_equal(net.fuse(jnp.asarray(IR), jnp.asarray(RGB)), net.fuse(IR, RGB))
     deep = RNG.integers(0, 2**16, IR.shape, np.uint16)
     images = [net.fuse(ir, RGB, dtype="uint16") for ir in (deep, Image.fromarray(deep))]
@@ -152,6 +156,23 @@ def test_batch_statistics_and_an_adapt_without_effect_are_refused(make_weights):
         Fuser(make_weights(), norm="adaptive", adapt=1.5)
 
 
+def test_adaptation_and_calibration_are_refused_where_there_are_no_norms(make_weights):
+    weights = make_weights(ModelConfig(channels=4, stages=1, norm="none"))
+    with pytest.raises(ValueError, match="adapt has no effect on these weights"):
+        Fuser(weights).using(norm="adaptive", adapt=0.5)
+    with pytest.raises(ValueError, match="no statistics to calibrate"):
+        calibrate(RPFNet(weights.model), weights.variables, [])
+
+
+def test_an_empty_collection_of_statistics_is_as_good_as_none(make_weights):
+    """Training gives one for networks without norms, files have none; both use one compiled function."""
+    weights = make_weights(ModelConfig(channels=4, stages=1, norm="none"))
+    assert "batch_stats" not in weights.variables
+    trained = dataclasses.replace(weights, variables={**weights.variables, "batch_stats": {}})
+    images = [Fuser(either).fuse(IR, RGB) for either in (weights, trained)]
+    np.testing.assert_array_equal(*images)
+
+
 def test_statistics_are_folded_once(make_weights, monkeypatch):
     folded = []
     monkeypatch.setattr(fuser, "fold", lambda *network: folded.append(1) or fold(*network))
@@ -167,9 +188,36 @@ def test_a_pair_of_files_gets_its_colour_from_where_it_says(net, tmp_path):
     write_png(vis, IR)
     grey, coloured = (next(net.fuse_many([Pair("a", ir, vis, color=color)], open_pair)).image for color in (None, ir))
     np.testing.assert_array_equal(grey, net.fuse(ir, vis))
-    luminances = net.fuse_luminance(
-        *(x[None, ..., None] for x in (open_pair(Pair("a", ir, vis)).ir, IR / np.float32(255)))
-    )
+    luminances = net.fuse_luminance(*(x[None, ..., None] for x in (open_pair(Pair("a", ir, vis)).ir, IR / UNIT)))
     expected = Sources(IR / 255, IR / 255, RGB).restore(np.asarray(luminances)[0, ..., 0], "full", "uint8")
     assert coloured.shape == RGB.shape
     assert np.abs(coloured.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("method", list(BASELINES))
+def test_classical_methods_give_their_functions_luminance_and_the_chroma_of_the_visible_image(method):
+    fused = BaselineFuser(method).fuse(IR, RGB[..., 1], dtype="float32")
+    np.testing.assert_array_equal(fused, BASELINES[method](IR / UNIT, RGB[..., 1] / UNIT))
+    fused_y = BASELINES[method](IR / UNIT, luminance(RGB / UNIT))
+    np.testing.assert_array_equal(BaselineFuser(method).fuse(IR, RGB), to_uint8(restore_color(fused_y, RGB / UNIT)))
+
+
+def test_classical_methods_in_studio_range():
+    muted = (RGB // 4 + 96).astype(np.uint8)
+    full, studio = (BaselineFuser("average", name).fuse(IR, muted[..., 0]).astype(float) for name in ("full", "studio"))
+    np.testing.assert_allclose(studio, np.clip(1.164 * (full - 16), 0, 255), atol=1.2)
+
+
+def test_classical_methods_in_batches_where_small_images_cost_only_themselves():
+    net = BaselineFuser("maximum")
+    pairs = [(IR, RGB), (IR[::-1], RGB), (IR[:9], RGB[:9]), (IR[:20], RGB[:20])]
+    results = sorted(net.fuse_many(pairs, batch_size=2), key=lambda result: result.index)
+    for index in (0, 1, 3):
+        np.testing.assert_array_equal(results[index].image, net.fuse(*pairs[index]))
+    assert results[2].image is None
+    assert "at least 16 pixels" in str(results[2].error)
+
+
+def test_unknown_methods_are_refused_with_the_choices():
+    with pytest.raises(ValueError, match=r"one of average, maximum, laplacian, guided; got 'magic'"):
+        BaselineFuser("magic")

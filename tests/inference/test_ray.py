@@ -14,20 +14,20 @@ from PIL import Image
 from rpfnet_jax.cli import main
 from rpfnet_jax.data.images import read_image
 from rpfnet_jax.inference import BaselineFuser
-from rpfnet_jax.inference import ray as bulk
+from rpfnet_jax.inference.ray import FuseStage, _threads
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def own_process(monkeypatch):
-    """An actor sets up its process; this one stays as it is."""
-    monkeypatch.setattr(bulk, "prepare_process", lambda **options: None)
+    """Keeps the stage from setting up this process as it does with an actor's."""
+    monkeypatch.setattr("rpfnet_jax.inference.ray.prepare_process", lambda **options: None)
 
 
 @pytest.fixture
 def rows(tmp_path):
-    """Columns of pairs `a` to `d` on disk, of which `b`'s visible picture is junk."""
+    """Columns of pairs `a` to `d` on disk, of which `b`'s visible image is junk."""
     rng = np.random.default_rng(0)
     names = ["a", "b", "c", "d"]
     for side in ("ir", "vis"):
@@ -45,7 +45,7 @@ def average(folder, name):
 
 def test_stage_fuses_reports_and_resumes(rows, tmp_path):
     made = []
-    stage = bulk.FuseStage(lambda: made.append(1) or BaselineFuser("average"))
+    stage = FuseStage(lambda: made.append(1) or BaselineFuser("average"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "c.png").write_bytes(b"somebody's own")
     done = stage({**rows, "shelf": np.arange(4)})
@@ -62,7 +62,7 @@ def test_stage_fuses_reports_and_resumes(rows, tmp_path):
 
 
 def test_stage_overwrites_when_told(rows, tmp_path):
-    stage = bulk.FuseStage(functools.partial(BaselineFuser, "average"), overwrite=True)
+    stage = FuseStage(functools.partial(BaselineFuser, "average"), overwrite=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "c.png").write_bytes(b"somebody's own")
     assert list(stage(rows)["state"]) == ["fused", "failed", "fused", "fused"]
@@ -73,7 +73,7 @@ def test_stage_takes_names_that_are_no_text(rows, tmp_path):
     encoded = {key: [os.fsencode(path) for path in column] for key, column in rows.items()}
     odd = os.fsencode(tmp_path / "out") + b"/caf\xe9.png"
     encoded["out"][0] = odd
-    done = bulk.FuseStage(functools.partial(BaselineFuser, "average"))(
+    done = FuseStage(functools.partial(BaselineFuser, "average"))(
         {key: np.array(column, object) for key, column in encoded.items()}
     )
     assert done["state"][0] == "fused"
@@ -82,7 +82,7 @@ def test_stage_takes_names_that_are_no_text(rows, tmp_path):
 
 def test_stage_tells_of_a_folder_that_cant_be_written(rows, tmp_path):
     (tmp_path / "out").write_bytes(b"a file")
-    done = bulk.FuseStage(functools.partial(BaselineFuser, "average"))(rows)
+    done = FuseStage(functools.partial(BaselineFuser, "average"))(rows)
     assert set(done["state"]) == {"unwritten"}
     assert str(tmp_path / "out") in done["reason"][0]
 
@@ -92,13 +92,12 @@ def test_stage_tells_of_a_folder_that_cant_be_written(rows, tmp_path):
     [([2], 2, 1), ([2], 1, 2), ([8], 3, 2), ([3, 3], 3, 1), ([4, 4], 2, 4), ([0, 5], 2, 2)],
 )
 def test_every_actor_fits_into_one_machine(cores, actors, threads):
-    nodes = [{"Alive": True, "Resources": {"CPU": float(count)} if count else {}} for count in cores]
-    assert bulk._threads([*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}], actors) == threads
+    assert _threads(cores, actors) == threads
 
 
 def test_more_actors_than_cores_is_an_error():
     with pytest.raises(ValueError, match="3 actors need a core each and there are 2"):
-        bulk._threads([{"Alive": True, "Resources": {"CPU": 2.0}}], 3)
+        _threads([2], 3)
 
 
 def test_without_ray_the_command_says_what_to_install(rows, tmp_path, monkeypatch, capsys):
@@ -110,6 +109,7 @@ def test_without_ray_the_command_says_what_to_install(rows, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "rpfnet-jax[ray]"')
 def test_two_actors_give_what_one_process_gives(rows, tmp_path):
     """A process of its own: Ray leaves threads and logging behind."""

@@ -1,4 +1,4 @@
-"""From two files on disk to what is fused."""
+"""From two files on disk to the luminances that are fused, and back to an image."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,7 @@ from PIL import Image
 from rpfnet_jax.data import ImageError, Pair
 from rpfnet_jax.data.images import read_image, to_gray
 from rpfnet_jax.data.thermal import ThermalScaling
-from rpfnet_jax.inference import Sources, open_sources
-from rpfnet_jax.inference.folders import Preparation
+from rpfnet_jax.inference import Preparation, Sources, open_sources
 from rpfnet_jax.inference.sources import quantised
 from rpfnet_jax.registration import AlignmentError, resize_to, warp_to_visible
 
@@ -20,12 +19,12 @@ COUNTS = RNG.integers(7000, 9000, (24, 40)).astype(np.uint16)
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a pair; its name and the two files."""
+    """Writes the two files of a pair."""
 
     def pair(ir=IR, vis=RGB, suffix=".png"):
         paths = tmp_path / f"ir{suffix}", tmp_path / "vis.png"
-        for path, picture in zip(paths, (ir, vis), strict=True):
-            Image.fromarray(picture).save(path)
+        for path, image in zip(paths, (ir, vis), strict=True):
+            Image.fromarray(image).save(path)
         return Pair("p", *paths)
 
     return pair
@@ -74,24 +73,11 @@ def test_gray_is_the_grey_of_the_file(write):
     np.testing.assert_array_equal(prepared.vis_y, to_gray(RGB) / np.float32(255))
 
 
-@pytest.mark.parametrize("vis", [RGB, RGB[..., 0]], ids=["colour", "grey"])
-@pytest.mark.parametrize("multiple", [1, 7, 16, 64])
-def test_padding_is_cut_off_again(write, vis, multiple):
-    pair = write(vis=vis)
-    plain, padded = Preparation()(pair), Preparation(pad_multiple=multiple)(pair)
-    assert padded.ir.shape == tuple(-(-side // multiple) * multiple for side in (24, 40))
-    for extended, original in ((padded.ir, plain.ir), (padded.vis_y, plain.vis_y)):
-        np.testing.assert_array_equal(extended[:24, :40], original)
-        # What was added mirrors what is there.
-        assert set(extended.ravel()) == set(original.ravel())
-    # The visible picture's own luminance gives the visible picture.
-    np.testing.assert_array_equal(padded.restore(padded.vis_y, "full", "uint8"), vis)
-
-
-def test_large_pictures_are_restored_whole():
+def test_large_images_are_restored_whole():
     vis = RNG.integers(0, 256, (600, 9, 3), dtype=np.uint8)
     for visible in (vis, vis[..., 0], vis[..., :1]):
-        sources = open_sources(visible, visible).padded(16)
+        sources = open_sources(visible, visible)
+        # The visible image's own luminance gives the visible image.
         np.testing.assert_array_equal(sources.restore(sources.vis_y, "full", "uint8"), visible)
 
 
@@ -125,7 +111,7 @@ def test_a_homography_brings_infrared_to_the_size_and_visible_fills_the_rest(wri
     np.testing.assert_array_equal(overlay[:, 32:], np.rint(255 * prepared.vis_y[:, 32:]))
 
 
-def test_infrared_outside_the_picture_is_refused(write):
+def test_infrared_outside_the_image_is_refused(write):
     away = np.array([[1, 0, 0], [0, 1, 500], [0, 0, 1.0]])
     with pytest.raises(ValueError, match=r"ir\.png: after the registration no pixel of it lies inside .*vis\.png"):
         Preparation(align=away)(write())
@@ -158,9 +144,9 @@ def test_unreadable_files_are_named(write, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_no_number_is_no_picture(dtype):
-    picture = np.full((4, 4), 0.5)
-    assert quantised(picture, dtype).dtype == dtype
-    picture[1, 2] = np.nan
+def test_images_with_nan_are_refused(dtype):
+    image = np.full((4, 4), 0.5)
+    assert quantised(image, dtype).dtype == dtype
+    image[1, 2] = np.nan
     with pytest.raises(ValueError, match="the weights are not usable"):
-        quantised(picture, dtype)
+        quantised(image, dtype)

@@ -1,0 +1,234 @@
+"""Fusing one pair, or many as they come: `ImageFuser`, which a network and the classical methods implement."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from rpfnet_jax.data.color import ColorRange
+from rpfnet_jax.inference.sources import ImageInput, OutputType, Sources, check_output_type, open_sources, stack_sources
+
+_READERS = 2
+_READ_AHEAD = 4
+# Errors of a batch that can't be computed. JAX reports that an accelerator's memory is full by RuntimeErrors.
+_BATCH_ERRORS = (MemoryError, ValueError, RuntimeError)
+
+# Starts fusing a batch of pairs of one shape, and returns a function that waits for the images.
+Compute = Callable[[Sequence[Sources]], Callable[[], list[np.ndarray]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """The result for one pair of `fuse_many`.
+
+    Attributes:
+        index: its place among the pairs given.
+        pair: the pair as it was given.
+        image: the fused image, as `fuse` returns it; None when it failed.
+        error: why it failed; None when it did not.
+    """
+
+    index: int
+    pair: Any
+    image: np.ndarray | None
+    error: Exception | None = None
+
+    @property
+    def picture(self) -> np.ndarray | None:
+        """Alias of `image`, its name in version 0.1."""
+        return self.image
+
+
+class ImageFuser(abc.ABC):
+    """Fuses registered pairs of images at their own size.
+
+    Attributes:
+        color_range: how the fused luminance replaces a visible image's; see `FusionDefaults`.
+    """
+
+    color_range: ColorRange = "full"
+
+    @abc.abstractmethod
+    def fuse_luminance(self, ir: Float[Any, "b h w 1"], vis_y: Float[Any, "b h w 1"]) -> Float[Any, "b h w 1"]:
+        """Fuses a batch of float32 luminances in [0, 1].
+
+        May return while the device still computes; `np.asarray` of the result waits for it.
+        """
+
+    def batch_size(self, shape: tuple[int, int]) -> int:
+        """Returns how many images of (height, width) are worth fusing at once."""
+        del shape
+        return 1
+
+    def fuse(
+        self, ir: ImageInput, vis: ImageInput, *, dtype: OutputType = "uint8"
+    ) -> Shaped[np.ndarray, "h w *channels"]:
+        """Fuses one registered pair at its own size.
+
+        Args:
+            ir: infrared image: a path, a PIL image, or an array (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or
+                float in [0, 1]. Of a colour image the luminance is used.
+            vis: visible image, likewise, of the same height and width.
+            dtype: `uint8`, `uint16`, or `float32` in [0, 1] without rounding.
+
+        Returns:
+            An array shaped like `vis`: colour in, colour out (fused luminance, VIS's chroma), grey in, grey out.
+
+        Raises:
+            ImageError: a file can't be read.
+            ValueError: sizes differ, or an array's shape, dtype or range is not as above; impossible options.
+            MemoryError: the images are too large for the memory that is free; see `Fuser.in_tiles`.
+        """
+        check_output_type(dtype)
+        sources = open_sources(ir, vis)
+        fused = self.fuse_luminance(*stack_sources([sources]))
+        return sources.restore(np.asarray(fused)[0, ..., 0], self.color_range, dtype)
+
+    def fuse_many(
+        self,
+        pairs: Iterable[Any],
+        prepare: Callable[[Any], Sources] = lambda pair: open_sources(*pair),
+        *,
+        batch_size: int | None = None,
+        dtype: OutputType = "uint8",
+    ) -> Iterator[Fused]:
+        """Fuses many pairs as they come, reading ahead in threads while the network computes.
+
+        Consecutive pairs of one size share a batch; give them sorted by size. A pair that can't be read or fused does
+        not stop the others.
+
+        Args:
+            pairs: (ir, vis) as for `fuse`, or whatever `prepare` takes; read as needed.
+            prepare: opens one pair; called in threads.
+            batch_size: images per batch; None: as many as are worth it.
+            dtype: see `fuse`.
+
+        Yields:
+            A `Fused` for each pair, in order but for failures, which may come before pairs that were given earlier.
+        """
+        check_output_type(dtype)
+
+        def compute(batch: Sequence[Sources]) -> Callable[[], list[np.ndarray]]:
+            fused = self.fuse_luminance(*stack_sources(batch))
+            return lambda: [
+                sources.restore(luminance[..., 0], self.color_range, dtype)
+                for sources, luminance in zip(batch, np.asarray(fused), strict=True)
+            ]
+
+        return stream(pairs, prepare, compute, self.batch_size if batch_size is None else lambda shape: batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    index: int
+    pair: Any
+    sources: Sources
+
+
+def stream(
+    pairs: Iterable[Any],
+    prepare: Callable[[Any], Sources],
+    compute: Compute,
+    batch_size: Callable[[tuple[int, int]], int],
+) -> Iterator[Fused]:
+    """Yields results while later pairs are being read and the next batch is being computed.
+
+    A pair that fails costs only itself, even inside a batch: a batch that fails is computed pair by pair.
+
+    Args:
+        pairs: read as needed, never all at once.
+        prepare: reads one pair; called in threads.
+        compute: starts a batch.
+        batch_size: number of images of (height, width) in one batch.
+    """
+    with ThreadPoolExecutor(_READERS) as readers:
+        running: tuple[list[_Job], Callable[[], list[np.ndarray]]] | None = None
+        for item in _batches(_read(enumerate(pairs), prepare, readers), batch_size):
+            if isinstance(item, Fused):
+                yield item
+                continue
+            wait = _start(compute, item)
+            if running:
+                yield from _finish(*running, compute)
+                if isinstance(wait, _Failure):
+                    # Perhaps only for lack of memory beside the batch before.
+                    wait = _start(compute, item)
+            running = item, wait
+        if running:
+            yield from _finish(*running, compute)
+
+
+def _read(
+    pairs: Iterator[tuple[int, Any]], prepare: Callable[[Any], Sources], readers: ThreadPoolExecutor
+) -> Iterator[_Job | Fused]:
+    pending: collections.deque[tuple[int, Any, Future]] = collections.deque()
+    while True:
+        for index, pair in itertools.islice(pairs, _READ_AHEAD - len(pending)):
+            pending.append((index, pair, readers.submit(prepare, pair)))
+        if not pending:
+            return
+        index, pair, future = pending.popleft()
+        try:
+            yield _Job(index, pair, future.result())
+        except Exception as error:
+            # Any error: pairs and `prepare` are the caller's, and one of them must not cost the others.
+            yield Fused(index, pair, None, error)
+
+
+def _batches(
+    jobs: Iterator[_Job | Fused], batch_size: Callable[[tuple[int, int]], int]
+) -> Iterator[list[_Job] | Fused]:
+    batch: list[_Job] = []
+    for job in jobs:
+        if isinstance(job, Fused):
+            yield job
+            continue
+        if batch and job.sources.ir.shape != batch[0].sources.ir.shape:
+            yield batch
+            batch = []
+        batch.append(job)
+        height, width = job.sources.ir.shape
+        if len(batch) >= batch_size((height, width)):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """Raises an error of the start of a batch where its results are waited for, like one of the computation."""
+
+    error: Exception
+
+    def __call__(self) -> list[np.ndarray]:
+        raise self.error
+
+
+def _start(compute: Compute, jobs: list[_Job]) -> Callable[[], list[np.ndarray]]:
+    try:
+        return compute([job.sources for job in jobs])
+    except _BATCH_ERRORS as error:
+        return _Failure(error)
+
+
+def _finish(jobs: list[_Job], wait: Callable[[], list[np.ndarray]], compute: Compute) -> Iterator[Fused]:
+    try:
+        images = wait()
+    except _BATCH_ERRORS as error:
+        if len(jobs) == 1:
+            yield Fused(jobs[0].index, jobs[0].pair, None, error)
+            return
+        for job in jobs:
+            yield from _finish([job], _start(compute, [job]), compute)
+        return
+    for job, image in zip(jobs, images, strict=True):
+        yield Fused(job.index, job.pair, image)

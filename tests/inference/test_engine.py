@@ -1,0 +1,92 @@
+"""Memory that compiled networks need, and operations that they count, against the compiler and by hand."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import unflatten_dict
+
+from rpfnet_jax.inference import Fuser, engine, fusion_cost
+from rpfnet_jax.model import ModelConfig, variable_shapes
+
+HEIGHT, WIDTH = 40, 48
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"fusion_block": "transformer"},
+        {"fusion_block": "transformer", "channels": 4},
+        {"channels": 4, "norm": "none", "base": "exposed_sum", "details": 6},
+    ],
+    ids=str,
+)
+def test_the_estimate_covers_what_the_compiler_reports(fields):
+    # A third stage changes nothing: its activations replace those of the second.
+    config, shape = ModelConfig.preset("released", stages=2, **fields), (1, 96, 128, 1)
+    flat = {path: jax.ShapeDtypeStruct(size, jnp.float32) for path, size in variable_shapes(config).items()}
+    variables = unflatten_dict(flat, sep="/")
+    # Adaptive mode takes the most, with either block; one block shows that the other modes do not take much less.
+    programs = [("adaptive", False), ("image", True)] if config.norm == "batch" else [("none", False), ("none", True)]
+    for norm, features in programs + ([] if fields else [("image", False), ("running", False)]):
+        compiled = engine.compile_program(engine.Program(config, norm, shape, features, variables))
+        taken = compiled.memory_analysis()
+        needed = taken.temp_size_in_bytes + taken.output_size_in_bytes
+        # Neither too little nor so much that images are refused which would fit.
+        assert needed <= engine.memory_needed(config, shape, features) < 2.2 * needed
+
+
+def test_images_that_do_not_fit_are_refused_with_a_way_out(net, monkeypatch):
+    monkeypatch.setattr(engine, "available", lambda: 2**20)
+    with pytest.raises(MemoryError, match=r"takes about .* GiB are free; .*in_tiles"):
+        net.fuse(np.zeros((200, 300), np.uint8), np.zeros((200, 300), np.uint8))
+    assert engine.largest_batch(ModelConfig(), 480, 640) == 1
+    small = ModelConfig(channels=4)
+    assert engine.largest_batch(small, 100, 100, limit=10 * engine.memory_needed(small, (1, 100, 100, 1))) == 10
+
+
+@pytest.fixture(scope="module")
+def released(make_weights):
+    return Fuser(make_weights(ModelConfig.preset("released", channels=8, stages=2)))
+
+
+@pytest.fixture(scope="module")
+def cost(released):
+    return fusion_cost(released, HEIGHT, WIDTH)
+
+
+@pytest.mark.usefixtures("cheap_compilation")
+class TestCost:
+    def test_parameters_and_transforms(self, released, cost):
+        assert cost.parameters == sum(leaf.size for leaf in jax.tree.leaves(released.variables["params"]))
+        # Two stages, each with one transform and one inverse transform of 8 channels.
+        points = HEIGHT * WIDTH
+        assert cost.fft_flops == pytest.approx(2 * 2 * 8 * 2.5 * points * math.log2(points))
+        # XLA's own count: 8 * floor(log2 40) * floor(log2 48) for each element of the input.
+        elements = 2 * 8 * (points + HEIGHT * (WIDTH // 2 + 1))
+        assert cost.fft_flops_xla == 8 * 5 * 5 * elements
+
+    def test_the_program_holds_as_many_transforms_as_are_subtracted(self, released):
+        text = released.compile((1, HEIGHT, WIDTH, 1)).as_text()
+        assert len(re.findall(r"fft_type=RFFT", text)) == len(re.findall(r"fft_type=IRFFT", text)) == 2
+
+    def test_the_rest_is_mostly_convolutions(self, cost):
+        """Every multiply-add is two operations; norms, activations and borders change the count by a small part."""
+        macs = 9 * (8 * (1 + 2) + 8 * 8 + 8 * 4 + 4)
+        # A stage, released reading: gate 1x1, promotion 3x3, three dilated 3x3 and the merge, local 3x3, and 1x1 on
+        # 16 channels of half a spectrum.
+        spectrum = HEIGHT * (WIDTH // 2 + 1)
+        stage = 8 * 8 + 9 * 8 * 8 + 3 * 9 * 8 * 8 + 24 * 8 + 9 * 8 * 8 + 16 * 16 * spectrum / (HEIGHT * WIDTH)
+        by_hand = 2 * HEIGHT * WIDTH * (macs + 2 * stage)
+        assert 0.85 * by_hand < cost.flops < 1.35 * by_hand
+
+    def test_folded_norms_take_fewer_operations(self, released, cost):
+        running = fusion_cost(released.using(norm="running"), HEIGHT, WIDTH)
+        assert running.flops < cost.flops
+        assert running.fft_flops == cost.fft_flops
+        with pytest.raises(ValueError, match="at least 16"):
+            fusion_cost(released, 8, 48)
