@@ -105,12 +105,6 @@ def check_memory(config: ModelConfig, shape: tuple[int, ...], features: bool = F
         )
 
 
-def largest_batch(config: ModelConfig, height: int, width: int, limit: int | None = None) -> int:
-    """Counts the images of this size that fit into `limit` bytes (default: half of what is free); at least 1."""
-    limit = limit if limit is not None else (available() or 0) // 2
-    return max(1, limit // memory_needed(config, (1, height, width, 1)))
-
-
 def _main_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -57,7 +57,7 @@ class Preparation:
 
     def _registered(self, pair: Pair, ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
         if isinstance(self.align, str) and self.align == "none":
-            return self._resized(pair, ir, vis_y) if ir.shape != vis_y.shape else ir
+            return ir if ir.shape == vis_y.shape else self._resized(pair, ir, vis_y)
         if isinstance(self.align, str):
             homography, correlation = estimate_homography(ir, vis_y)
             self.note(pair, f"infrared registered by its edges, correlation {correlation:.2f}")

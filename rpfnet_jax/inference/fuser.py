@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Shaped
 
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.color import ColorRange
+from rpfnet_jax.inference import engine
 from rpfnet_jax.inference.base import ImageFuser
-from rpfnet_jax.inference.engine import Program, check_memory, compile_program, exposure_for, largest_batch
 from rpfnet_jax.inference.sources import ImageInput, OutputType, open_sources
 from rpfnet_jax.inference.tiles import fuse_in_tiles
 from rpfnet_jax.model import MIN_SIDE, ModelConfig, NormMode, RPFNet, StageFeatures, check_shapes, fold
@@ -75,7 +75,7 @@ class Fuser(ImageFuser):
         # Networks without norms have no statistics: an empty collection, as training has it, is left out, so that all
         # weights of one network share compiled functions.
         self.variables = jax.device_put({name: tree for name, tree in weights.variables.items() if tree})
-        self.on_compile: Callable[[Program], None] | None = None
+        self.on_compile: Callable[[engine.Program], None] | None = None
         # Not a cached property: a copy made by `using` would fold again.
         self._folded = functools.cache(functools.partial(_fold, self.config, self.variables))
 
@@ -147,24 +147,25 @@ class Fuser(ImageFuser):
             raise ValueError(f"IR and VIS_Y must be float32 in [0, 1], got {ir.dtype} and {vis_y.dtype}")
         net = self.using(norm, adapt)
         network, variables = net._program(tuple(ir.shape))
-        exposure = exposure_for(self.config, ir, vis_y) if exposure is None else exposure
+        exposure = engine.exposure_for(self.config, ir, vis_y) if exposure is None else exposure
         return network(variables, ir, vis_y, jnp.float32(net.defaults.adapt), exposure)
 
     def features(
         self, ir: ImageInput, vis: ImageInput, norm: NormMode | None = None, adapt: float | None = None
     ) -> tuple[StageFeatures, ...]:
         """Computes the feature maps of every stage for one pair (Figure 3): N tuples of (1, H, W, C) arrays."""
-        sources = open_sources(ir, vis)
+        sources, net = open_sources(ir, vis), self.using(norm, adapt)
         images = sources.ir[None, ..., None], sources.vis_y[None, ..., None]
-        net = self.using(norm, adapt)
         network, variables = net._program(images[0].shape, features=True)
-        return network(variables, *images, jnp.float32(net.defaults.adapt), exposure_for(self.config, *images))[1]
+        exposure = engine.exposure_for(self.config, *images)
+        return network(variables, *images, jnp.float32(net.defaults.adapt), exposure)[1]
 
     def batch_size(self, shape: tuple[int, int]) -> int:
         """Returns 1 on a CPU, which gains nothing from more; elsewhere as many as fit into half of the free memory."""
         if jax.default_backend() == "cpu":
             return 1
-        return min(_LARGEST_BATCH, largest_batch(self.config, *shape))
+        half = (engine.available() or 0) // 2
+        return max(1, min(_LARGEST_BATCH, half // engine.memory_needed(self.config, (1, *shape, 1))))
 
     def compile(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
         """Compiles for batches of (B, H, W, 1) ahead of the first; the result can be asked for its costs.
@@ -183,9 +184,10 @@ class Fuser(ImageFuser):
         norm = config.norm_mode(self.defaults.norm)
         if norm == "running" and not features:
             norm, (config, variables) = "folded", self._folded()
-        check_memory(config, shape, features)
+        engine.check_memory(config, shape, features)
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-        return compile_program(Program(config, norm, shape, features, abstract, self.on_compile)), variables
+        program = engine.Program(config, norm, shape, features, abstract, self.on_compile)
+        return engine.compile_program(program), variables
 
 
 def _fold(config: ModelConfig, variables: dict[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:
@@ -223,7 +225,7 @@ class TiledFuser(ImageFuser):
         return np.stack([self._fuse_image(*pair) for pair in zip(ir, vis_y, strict=True)])[..., None]
 
     def _fuse_image(self, ir: Float[Any, "h w 1"], vis_y: Float[Any, "h w 1"]) -> Float[np.ndarray, "h w"]:
-        exposure = exposure_for(self.net.config, ir[None], vis_y[None])
+        exposure = engine.exposure_for(self.net.config, ir[None], vis_y[None])
 
         def fuse(tile_ir: np.ndarray, tile_vis_y: np.ndarray) -> np.ndarray:
             batch = tile_ir[None, ..., None], tile_vis_y[None, ..., None]

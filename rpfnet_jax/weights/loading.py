@@ -47,8 +47,8 @@ def load_weights(path: str | os.PathLike[str] | None = None) -> Weights:
     with path.open("rb") as file:
         start = file.read(9)
     if start.startswith(_ZIP):
-        checkpoint = read_torch_archive(path)
-        return _released(path, checkpoint.tensors, checkpoint.attributes.get("num_iterations", _RELEASED_STAGES))
+        tensors, attributes = read_torch_archive(path)
+        return _released(path, tensors, attributes.get("num_iterations", _RELEASED_STAGES))
     # A safetensors file begins with the length of its header, 8 bytes that may be anything, and then this header.
     if start.startswith(_PICKLE) and start[8:] != b"{":
         raise WeightsError(

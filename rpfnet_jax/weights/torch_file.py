@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -37,24 +37,12 @@ _MARK = object()
 _MODULE_CLASS = object()
 
 
-class TorchCheckpoint(NamedTuple):
-    """The content of a torch file.
+def read_torch_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Reads a pickled module or a state dict (bare, or beside an optimizer's in one dict) that torch >= 1.6 saved.
 
-    Attributes:
-        tensors: torch name -> array, float32 or int64.
-        attributes: the integers that a pickled module keeps besides its tensors, such as `num_iterations`; empty for a
-            state dict.
-    """
-
-    tensors: dict[str, np.ndarray]
-    attributes: dict[str, int]
-
-
-def read_torch_archive(path: Path) -> TorchCheckpoint:
-    """Reads a pickled module or a state dict (bare, or beside an optimizer's in one dict).
-
-    Args:
-        path: a file that torch >= 1.6 saved.
+    Returns:
+        The tensors (torch name -> array, float32 or int64), and the integers that a pickled module keeps besides its
+        tensors, such as `num_iterations`; none of these for a state dict.
 
     Raises:
         WeightsError: the file is truncated, compressed or otherwise not a zip of torch; its pickle uses an instruction,
@@ -63,7 +51,7 @@ def read_torch_archive(path: Path) -> TorchCheckpoint:
     try:
         with zipfile.ZipFile(path) as zipped:
             archive = _Archive(zipped, path.stat().st_size)
-            return _checkpoint(_Machine(archive.load_storage).run(archive.pickle()))
+            return _checkpoint(_Machine(archive.load_storage).run(archive.pickle))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     except (zipfile.BadZipFile, EOFError, OSError, struct.error) as error:
@@ -120,14 +108,11 @@ class _Archive:
         if pickles[0].file_size > _MAX_PICKLE_BYTES:
             raise WeightsError(f"its pickle has {pickles[0].file_size} bytes, more than {_MAX_PICKLE_BYTES}")
         folder = pickles[0].filename.removesuffix("data.pkl")
-        self._zipped = zipped
+        self._zipped, self.pickle = zipped, zipped.read(pickles[0])
         self._members = {i.filename.removeprefix(folder): i for i in infos if i.filename.startswith(folder)}
         self._storages: dict[str, _Storage] = {}
         if "byteorder" in self._members and zipped.read(self._members["byteorder"]) != b"little":
             raise WeightsError("was saved on a big-endian machine; save it again on a little-endian one")
-
-    def pickle(self) -> bytes:
-        return self._zipped.read(self._members["data.pkl"])
 
     def load_storage(self, reference: Any) -> _Storage:
         """Returns the storage of a persistent id ("storage", type, key, device, count); each is read once."""
@@ -337,7 +322,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-def _checkpoint(root: Any) -> TorchCheckpoint:
+def _checkpoint(root: Any) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     candidates = {"": root}
     if isinstance(root, dict) and not _has_tensors(root):
         # A training script's own dict: {"model": ..., "optimizer": ..., "epoch": ...}.
@@ -352,7 +337,11 @@ def _checkpoint(root: Any) -> TorchCheckpoint:
         raise WeightsError("has tensors whose names are no text")
     if not tensors:
         raise WeightsError("holds no tensors")
-    return TorchCheckpoint(tensors, _attributes(network))
+    # DataParallel keeps the network in its only child.
+    if isinstance(network, _Module) and network.part("_modules").keys() == {"module"}:
+        network = network.part("_modules")["module"]
+    attributes = (network.state or {}) if isinstance(network, _Module) else {}
+    return tensors, {str(name): value for name, value in attributes.items() if type(value) is int}
 
 
 def _has_tensors(value: Any) -> bool:
@@ -374,14 +363,3 @@ def _walk(root: _Module) -> Iterator[tuple[str, Any]]:
                     waiting.append((f"{name}.", value))
                 else:
                     yield name, value
-
-
-def _attributes(network: Any) -> dict[str, int]:
-    if not isinstance(network, _Module):
-        return {}
-    children = network.part("_modules")
-    # DataParallel keeps the network in its only child.
-    if children.keys() == {"module"}:
-        network = children["module"]
-    state = (network.state if isinstance(network, _Module) else None) or {}
-    return {str(name): value for name, value in state.items() if type(value) is int}

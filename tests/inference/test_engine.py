@@ -44,9 +44,17 @@ def test_images_that_do_not_fit_are_refused_with_a_way_out(net, monkeypatch):
     monkeypatch.setattr(engine, "available", lambda: 2**20)
     with pytest.raises(MemoryError, match=r"takes about .* GiB are free; .*in_tiles"):
         net.fuse(np.zeros((200, 300), np.uint8), np.zeros((200, 300), np.uint8))
-    assert engine.largest_batch(ModelConfig(), 480, 640) == 1
-    small = ModelConfig(channels=4)
-    assert engine.largest_batch(small, 100, 100, limit=10 * engine.memory_needed(small, (1, 100, 100, 1))) == 10
+
+
+def test_accelerators_get_batches_that_fill_half_of_their_memory(net, monkeypatch):
+    assert net.batch_size((100, 100)) == 1
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    for images, size in ((0.5, 1), (10, 10), (100, 16)):
+        free = int(2 * images * engine.memory_needed(net.config, (1, 100, 100, 1)))
+        monkeypatch.setattr(engine, "available", lambda free=free: free)
+        assert net.batch_size((100, 100)) == size
+    monkeypatch.setattr(engine, "available", lambda: None)
+    assert net.batch_size((100, 100)) == 1
 
 
 @pytest.fixture(scope="module")
