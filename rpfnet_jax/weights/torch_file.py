@@ -25,7 +25,7 @@ from rpfnet_jax.weights.store import WeightsError, listing, printable
 
 # Two hundred times the pickle of the released file.
 _MAX_PICKLE_BYTES = 4 * 1024 * 1024
-# Of all modules together: a network of the released size has 100.
+# Of all modules together; the released network has 162.
 _MAX_ENTRIES = 10_000
 _MAX_NAME = 1000
 _MAX_DIMENSIONS = 8
