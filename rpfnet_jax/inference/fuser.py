@@ -31,9 +31,8 @@ def load(path: str | os.PathLike[str] | None = None, norm: NormMode | None = Non
     """Loads trained weights, ready to fuse.
 
     Args:
-        path: the name of shipped weights (`rpfnet_jax.weights.shipped_names`; None: the best of them); a `.safetensors`
-            file that training wrote; the workdir of a training run; or the authors' network (`.pth`, module or state
-            dict, or safetensors under torch's names), which is read without torch and without executing anything in it.
+        path: the name of shipped weights (None: the best of them), a `.safetensors` file, the workdir of a training
+            run, or the authors' `.pth` file; see `rpfnet_jax.weights.load_weights`.
         norm: `image`, `running` or `adaptive` instead of the weights' own default.
         adapt: weight of the image's own statistics in `adaptive` mode, in [0, 1].
 

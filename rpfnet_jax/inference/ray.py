@@ -20,8 +20,6 @@ from rpfnet_jax.inference.fuser import load
 from rpfnet_jax.inference.sources import open_pair
 from rpfnet_jax.runtime import prepare_process
 
-_ROWS = 8  # An actor gets so many at once: few enough to keep all actors busy to the end, enough to read ahead.
-
 
 class FuseStage:
     """Fuses rows of a data set into files: a callable class for `map_batches` with `numpy` batches.
@@ -80,7 +78,8 @@ def fuse_files_on_ray(targets: Mapping[Pair, Path], actors: int, **stage: Any) -
         resources = {"num_cpus": threads, "num_gpus": min(gpus, 1), "compute": ray.data.ActorPoolStrategy(size=actors)}
         # By itself XLA would start one thread per core of the machine in every process.
         resources["runtime_env"] = {"env_vars": {"PJRT_NPROC": str(threads)}}
-        batches = {"batch_size": _ROWS, "batch_format": "numpy", "fn_constructor_kwargs": stage}
+        # Eight rows at once: few enough to keep all actors busy to the end, enough to read ahead.
+        batches = {"batch_size": 8, "batch_format": "numpy", "fn_constructor_kwargs": stage}
         for row in ray.data.from_items(rows).map_batches(FuseStage, **batches, **resources).iter_rows():
             if row["state"] == "unwritten":
                 raise OSError(row["reason"])
