@@ -1,7 +1,4 @@
-"""Fusing files in several processes, on one machine or on many, with Ray Data (docs/bulk.md).
-
-On several machines, all paths must lead to the same files from each, and the package must be installed on each.
-"""
+"""Fusing files in several processes, on one machine or on many, with Ray Data; docs/bulk.md says what they need."""
 
 from __future__ import annotations
 
