@@ -5,7 +5,7 @@
     >>> fused = net.fuse("ir.png", "vis.png")
 
 Modules to import by themselves: `rpfnet_jax.model`, `losses` and `metrics` (Flax modules and pure functions), `data`,
-`training`, `inference`, `reports`, `weights`; and `pipeline`, which joins them.
+`training`, `inference`, `reports`, `weights`; `inference.ray`, which needs Ray; and `pipeline`, which joins them.
 """
 
 import importlib

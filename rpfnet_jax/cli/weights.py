@@ -15,8 +15,7 @@ from rpfnet_jax.cli.arguments import add_norm, add_weights, count
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.data.patches import batches, steps_per_epoch
 from rpfnet_jax.files import write_atomically
-from rpfnet_jax.inference import load
-from rpfnet_jax.inference.cost import fusion_cost
+from rpfnet_jax.inference import fusion_cost, load
 from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.pipeline import open_patches
 from rpfnet_jax.training import calibrate

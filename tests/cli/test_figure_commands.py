@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax.data.images import read_image
-from rpfnet_jax.inference.cost import fusion_cost
+from rpfnet_jax.inference import fusion_cost
 from rpfnet_jax.metrics import spectral_entropy, spectral_fidelity, to_gray8
 from rpfnet_jax.training.monitor import Monitor
 from tests.cli.helpers import one_line, paths, replace
