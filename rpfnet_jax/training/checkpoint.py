@@ -49,7 +49,7 @@ class Checkpoints:
         directory: where they are; made if missing.
         config: the run's configuration, JSON-able; checkpoints of another configuration are refused.
         monitor: name of the validation metric, higher is better, that decides which checkpoint is the best.
-        normalise: brings the configuration of a checkpoint, which an older version may have written, to `config`'s form.
+        normalise: brings a checkpoint's configuration, which an older version may have written, to `config`'s form.
     """
 
     def __init__(

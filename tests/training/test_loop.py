@@ -61,7 +61,7 @@ def test_between_two_looks_at_the_terms_nothing_waits_for_the_device(tmp_path, m
         return jax.tree.map(lambda leaf: np.asarray(leaf.hidden), tree)
 
     monkeypatch.setattr(loop, "make_train_step", make)
-    monkeypatch.setattr("rpfnet_jax.training.monitor.jax", SimpleNamespace(device_get=fetch))
+    monkeypatch.setattr("rpfnet_jax.training.monitor.jax", SimpleNamespace(device_get=fetch, jit=jax.jit))
     plan = TrainingPlan(
         model=ModelConfig(channels=4, stages=1, cpm=False, residual_prior=False),
         losses=LossConfig(auxiliary=False, contrastive=0.0),
