@@ -39,8 +39,7 @@ from rpfnet_jax.data.sets import TrainingSets, find_training_sets
 from rpfnet_jax.files import error_message, locked, write_atomically
 from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
 from rpfnet_jax.losses import LossConfig
-from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
-from rpfnet_jax.metrics.registry import measure_batch
+from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, measure_batch, summarise, to_gray8
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
