@@ -10,7 +10,7 @@ import jax
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
-from rpfnet_jax.training.parallel import make_mesh, replicate, spread
+from rpfnet_jax.training.feed import make_mesh, replicate, spread
 from shared import fixed_batch
 
 

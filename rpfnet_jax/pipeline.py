@@ -1,6 +1,7 @@
-"""What `train.py` and `evaluate.py` call: a configuration becomes a trained network, fused pictures and tables.
+"""From a configuration to a trained network, fused images and tables.
 
-The one place where data, training, inference, metrics and reports meet; callable from a test or a notebook.
+The one place where data, training, inference, metrics and reports meet; called by the commands, the studies, tests and
+notebooks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -36,14 +38,20 @@ from rpfnet_jax.data.patches import PatchSource, crop_plan, steps_per_epoch
 from rpfnet_jax.data.sets import TrainingSets, find_training_sets
 from rpfnet_jax.files import error_message, locked, write_atomically
 from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
-from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, summarise, to_gray8
+from rpfnet_jax.losses import LossConfig
+from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, measure_batch, summarise, to_gray8
+from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.runtime import available_cores, prepare_process
 from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import (
+    Callbacks,
     Compute,
-    Devices,
+    DarkeningConfig,
+    GuardConfig,
+    Intervals,
+    OptimizerConfig,
     TrainingPlan,
     create_state,
     make_networks,
@@ -53,10 +61,14 @@ from rpfnet_jax.training import (
 from rpfnet_jax.training.parallel import check_agreement, fail_together, is_main, joined, main_first
 from rpfnet_jax.weights import FusionDefaults, RunOutput, Weights, save_weights
 
+SYNTHETIC = "synthetic"
 CONTACT_SHEET_ROWS = 8
 
 # Metrics of which more is better.
 MONITORS = tuple(column for column in COLUMNS if column not in LOWER_IS_BETTER)
+
+# The seeds of the embedded scenes are so far apart that no validation scene is ever a training scene.
+_VALIDATION_SEED = 1_000_000
 
 
 class Evaluation(NamedTuple):
@@ -67,12 +79,12 @@ class Evaluation(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What `train_and_evaluate` leaves behind.
+    """The result of `train_and_evaluate`.
 
     Attributes:
         finished: False when Ctrl-C or SIGTERM stopped the run; the same call continues it.
         steps: updates made so far.
-        seconds: what the updates of this call took, compilation among them.
+        seconds: duration of this call's updates, with compilation.
         weights: the file with the last step's weights; None when not finished, and in all processes but the main one.
         evaluation: metrics of the validation pairs at the end; None likewise.
     """
@@ -84,25 +96,29 @@ class Trained(NamedTuple):
     evaluation: Evaluation | None = None
 
 
+# ------------------------------------------------------------------------------------------------------------ Training
+
+
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
     """Trains the configured network and fuses the validation pairs with it.
 
-    Writes into `workdir`: `config.json`, `checkpoints/`, `tensorboard/`, and at the end `weights.safetensors` (last
-    step), `weights-best.safetensors` (best validation), `validation/` with fused pictures, `metrics.csv` and
-    `metrics.md`, and `contact_sheet.png`.
+    Writes into `workdir`: `config.json`, `checkpoints/`, `tensorboard/` and `weights.safetensors`; at the end also
+    `weights-best.safetensors` (best validation), `validation/` with fused images, `metrics.csv` and `metrics.md`, and
+    `contact_sheet.png`. As long as the run is not finished, `weights.safetensors` holds the weights of the newest
+    checkpoint, and their provenance names its step; then those of the last step.
 
     Args:
-        config: see `configs/base.py`.
+        config: see `rpfnet_jax.recipes.base`.
         workdir: folder of this run; a run found there is continued.
 
     Raises:
-        DataMissingError, PairError, ImageError: the data are not there or not usable; nothing was trained.
+        DataMissingError, PairError, ImageError: the data do not exist or are not usable; nothing was trained.
         ValueError, TypeError: a field of the configuration has an impossible value.
         CheckpointError: `workdir` belongs to a run with another configuration.
         DivergedError: update after update was not finite or exploded.
         FolderBusyError, OSError: another run is in `workdir`, or it can't be written; or the processes of
             `config.distributed` don't find each other.
-        PeerError: another of these processes failed and says why.
+        PeerError: another of these processes failed and reports the cause.
     """
     with joined(**config.distributed), contextlib.ExitStack() as held:
         with fail_together("the workdir"):
@@ -112,12 +128,13 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
 
 
 def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
-    # As it will be read back from a file: a tuple is a list there.
+    # Read back from JSON, as a continued run finds it: a tuple is a list there.
     record = json.loads(config.to_json())
-    # Before anything is read: refuses impossible values.
+    # Impossible values are refused before anything is read.
     output = RunOutput(record)
     training_plan(config, patches=1)
     _check_validation(config)
+
     sets = main_first("finding the data", lambda: open_training_sets(config.data, workdir, config.seed))
     with fail_together("reading the data"):
         if config.data.skip_bad:
@@ -127,25 +144,30 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
             )
         check_measurable(sets.validation)
         source = make_patch_source(config, sets.train)
-    monitored = sets.validation[: config.validation.pairs or None]
+    identity = run_identity(record, source)
+    free = {name: record[name] for name in ("log", "validation", "mesh")}
+    check_agreement({**identity, **free, "data.resident": record["data"]["resident"]})
+
+    weights = workdir / "weights.safetensors"
 
     def validate(variables: dict[str, Any]) -> dict[str, float]:
-        net = Fuser(output.weights(variables))
-        return {name: value.mean for name, value in evaluate_pairs(net, monitored).summary.items()}
+        monitored = sets.validation[: config.validation.pairs or None]
+        evaluation = evaluate_pairs(Fuser(output.weights(variables)), monitored, measure=measure_fast)
+        return {name: value.mean for name, value in evaluation.summary.items()}
 
-    plan = training_plan(config, len(source))
+    def export(step: int, variables: dict[str, Any]) -> None:
+        save_weights(weights, output.weights(variables, {"checkpoint": {"step": step}}))
 
     def write_config() -> None:
         write_atomically(workdir / "config.json", json.dumps(record, indent=2).encode())
 
-    identity = run_identity(record, source)
-    free = {name: record[name] for name in ("log", "validation", "mesh")}
-    check_agreement({**identity, **free, "data.resident": record["data"]["resident"]})
     # In a workdir with checkpoints, `train` decides first whether this is the same run.
     with fail_together("the workdir"):
         if is_main() and not (workdir / "checkpoints").exists():
             write_config()
-    result = train(plan, source, workdir, validate, identity)
+    plan = training_plan(config, len(source))
+    result = train(plan, source, workdir, identity, Callbacks(validate, export, normalised_identity))
+
     trained = Trained(result.finished, int(result.state.step), result.seconds)
     with fail_together("the results"):
         if not is_main():
@@ -153,7 +175,6 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         write_config()
         if not result.finished:
             return trained
-        weights = workdir / "weights.safetensors"
         last = output.weights(result.state.variables())
         save_weights(weights, last)
         save_weights(workdir / "weights-best.safetensors", output.weights(result.best))
@@ -161,6 +182,36 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
         evaluation = evaluate(Fuser(last), measured, workdir / "validation", f"{config.name}, validation")
         write_png(workdir / "contact_sheet.png", make_contact_sheet(measured, workdir / "validation"))
     return trained._replace(weights=weights, evaluation=evaluation)
+
+
+def training_plan(config: ConfigDict, patches: int) -> TrainingPlan:
+    """Makes the plan of the run that a configuration describes, on so many patches.
+
+    Raises:
+        ValueError, TypeError: a field has an impossible value.
+    """
+    epoch = steps_per_epoch(patches, config.batch_size)
+    # Text, so that the command line takes both words and numbers.
+    devices = config.mesh.data
+    return TrainingPlan(
+        model=model_config(config),
+        losses=loss_config(config),
+        optimizer=optimizer_config(config),
+        step=step_config(config),
+        total_steps=config.steps or config.epochs * epoch,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        intervals=Intervals(
+            log=config.log.every_steps,
+            panels=config.log.panels_every_steps,
+            checkpoint=config.log.checkpoint_every_steps,
+            validation=config.validation.every_epochs * epoch,
+        ),
+        monitor=config.validation.monitor,
+        compute=Compute(**config.compute),
+        devices=int(devices) if devices.isdecimal() else devices,  # type: ignore[arg-type]
+        resident=config.data.resident,
+    )
 
 
 def _check_validation(config: ConfigDict) -> None:
@@ -173,244 +224,56 @@ def _check_validation(config: ConfigDict) -> None:
         raise ValueError(f"data.holdout must be at least 0 and less than 1, got {config.data.holdout}")
 
 
+# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
+_FREE_FIELDS = ("name", "log", "validation", "fusion", "contrast", "mesh", "distributed")
+# A data set may move between the halves: its content counts, not its path.
+_FREE_DATA_FIELDS = ("root", "source", "skip_bad", "resident")
+
+
+def run_identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
+    """Returns the facts that two halves of a run must share: the choices that decide the result, and the patches."""
+    identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
+    data = {name: value for name, value in record["data"].items() if name not in _FREE_DATA_FIELDS}
+    return normalised_identity({**identity, "data": {**data, "content_sha256": source.fingerprint()}})
+
+
+def normalised_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes every choice of an identity out, so that those written by different versions can be compared.
+
+    In the records of older versions None, or a missing field, stands for the reading's own value, or for what the
+    program did before there was such a field: the defaults of the dataclasses.
+    """
+
+    def given(group: str) -> dict[str, Any]:
+        return {name: value for name, value in (identity.get(group) or {}).items() if value is not None}
+
+    model, loss, compute = given("model"), given("loss"), given("compute")
+    # An identity that is written out already has no reading, and needs none.
+    reading = model.pop("reading", "paper")
+    optimizer = dataclasses.asdict(OptimizerConfig(identity["learning_rate"], **given("schedule")))
+    return {
+        **identity,
+        "model": dataclasses.asdict(ModelConfig.preset(reading, **model)),
+        "loss": dataclasses.asdict(LossConfig.preset(loss.pop("reading", reading), **loss)),
+        "learning_rate": optimizer.pop("learning_rate"),
+        "schedule": optimizer,
+        "guard": dataclasses.asdict(GuardConfig(**given("guard"))),
+        "darkening": dataclasses.asdict(DarkeningConfig(**given("darkening"))),
+        "average": identity.get("average") or 0.0,
+        # Rematerialisation only rounds differently.
+        "compute": {name: compute.get(name, getattr(Compute(), name)) for name in ("accumulate", "precision")},
+        "data": {"functional": "vis", **given("data")},
+    }
+
+
 def untrained(config: ConfigDict) -> Weights:
-    """The configured network with the initial parameters of `config.seed`: the zero point of any comparison."""
+    """Returns the configured network with its initial parameters: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
     state = create_state(make_networks(model, loss_config(config).auxiliary), optimizer, config.seed)
     return Weights(model, state.variables(), FusionDefaults(**config.fusion))
 
 
-def trained_role(weights: Weights) -> Role:
-    """The side that functional pictures (PET, SPECT) played in the training of these weights; `vis` where unknown."""
-    return weights.training.get("data", {}).get("functional") or "vis"
-
-
-def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
-    """The training patches: every pair is checked, then the crop plan is drawn from the seed.
-
-    Raises:
-        PairError: some pictures are unreadable, differ in size or are smaller than a patch; all of them are named.
-    """
-    data = config.data
-    return open_patches(pairs, data.patches, data.patch_size, config.seed, data.augment)
-
-
-def open_patches(pairs: Sequence[Pair], count: int, size: int, seed: int, augment: bool = False) -> PatchSource:
-    """`count` patches of `size` pixels from pairs that are all checked first; the arguments are those of `crop_plan`.
-
-    Raises:
-        PairError: as `make_patch_source`.
-    """
-    sizes = _check_sizes(pairs, size, f"a patch of {size}x{size}")
-    return PatchSource(pairs, crop_plan(sizes, count, size, seed, augment), size)
-
-
-def check_measurable(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """(height, width) of each pair.
-
-    Raises:
-        PairError: pictures are unreadable, differ in size or are too small to measure; all of them are named.
-    """
-    return _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
-
-
-def evaluate_pairs(
-    net: ImageFuser, pairs: Sequence[Pair], out: Path | None = None, progress: bool = False
-) -> Evaluation:
-    """Fuses pairs at native size and measures the 8-bit results against both sources.
-
-    Args:
-        net: the network, or another method.
-        pairs: what to fuse.
-        out: folder for the fused pictures; None keeps nothing.
-        progress: show a progress bar.
-
-    Returns:
-        Metrics per image in the order of `pairs`, and their summary.
-
-    Raises:
-        PairError: some pictures are unreadable, differ in size or are too small; nothing was fused.
-        ValueError: `out` is a folder that some of the pictures are in, or a pair could not be fused, for lack of
-            memory or because the weights are not usable; the message names it.
-        OSError: `out` can't be written.
-    """
-    sizes = check_measurable(pairs)
-    if out is not None:
-        refuse_overwriting(pairs, out)
-        out.mkdir(parents=True, exist_ok=True)  # Before the work, if it can't be written.
-    # By size, so that each is compiled once and pictures of one size can share a batch.
-    order = sorted(range(len(pairs)), key=lambda index: sizes[index])
-    results = net.fuse_many([pairs[index] for index in order], open_pair)
-    rows = {}
-    for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
-        pair = pairs[order[result.index]]
-        if result.error is not None:
-            raise ValueError(f"{pair.name}: {error_message(result.error)}") from result.error
-        if out is not None:
-            write_png(out / f"{pair.name}.png", result.image)
-        rows[pair.name] = measure(*(to_gray8(p) for p in (result.image, read_image(pair.ir), read_image(pair.vis))))
-    rows = {pair.name: rows[pair.name] for pair in pairs}
-    return Evaluation(rows, summarise(rows.values()))
-
-
-def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
-    """Like `evaluate_pairs`; writes pictures, `metrics.csv` and `metrics.md` to `out` and prints the tables."""
-    result = evaluate_pairs(net, pairs, out, progress=sys.stderr.isatty())
-    report = evaluation_report(title, result.summary, len(pairs))
-    write_atomically(out / "metrics.csv", os.fsencode(metrics_csv(result.rows)))
-    write_atomically(out / "metrics.md", report.encode())
-    print(report)
-    return result
-
-
-def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> Any:
-    """IR, VIS and the fused picture (`<fused>/<name>.png`) of the first pairs in one RGB picture."""
-    rows = {
-        pair.name: [read_image(path) for path in (pair.ir, pair.vis, fused / f"{pair.name}.png")]
-        for pair in pairs[:CONTACT_SHEET_ROWS]
-    }
-    return contact_sheet(rows, ("IR", "VIS", "fused"))
-
-
-def _check_sizes(pairs: Sequence[Pair], least: int, what: str) -> list[tuple[int, int]]:
-    """(height, width) of each pair, all of them usable and with no side shorter than `least`; else a PairError."""
-    sizes = check_pairs(pairs)
-    refuse_smaller([pair.vis for pair in pairs], sizes, least, what)
-    return sizes
-
-
-def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
-    """The pairs that can be used, with a warning that names the others."""
-    good, bad = [], []
-    for pair in pairs:
-        try:
-            _check_sizes([pair], least, f"{least}x{least}")
-        except PairError as error:
-            bad.append(str(error))
-        else:
-            good.append(pair)
-    if bad:
-        problems = "\n".join(bad)
-        if not good:
-            raise PairError(f"no usable {what} pair:\n{problems}")
-        warnings.warn(f"left out {len(bad)} of {len(pairs)} {what} pairs (data.skip_bad):\n{problems}", stacklevel=2)
-    return good
-
-
-# Two processes on two cores take 3 s to start, in which one measures 5 pictures of 640x480: from 10 on they gain.
-_WORKERS_PAY_FROM = 16
-
-
-def workers_for(count: int) -> int:
-    """How many processes to measure so many triples with: one per core, or this one alone where starting costs more."""
-    return available_cores() if count >= _WORKERS_PAY_FROM else 1
-
-
-def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool = False) -> dict[str, dict[str, float]]:
-    """Measures fused pictures against their sources; a worker holds one triple in memory at a time.
-
-    Args:
-        triples: from `rpfnet_jax.data.triples.find_triples`; their names differ.
-        workers: 1 measures in this process. More are processes of their own, started afresh: each imports the package
-            first, and a script that asks for them needs `if __name__ == "__main__":`. The values don't depend on it.
-        progress: show a progress bar.
-
-    Returns:
-        Name -> row of `rpfnet_jax.metrics.measure`, in the order of `triples`.
-
-    Raises:
-        PairError: files are unreadable, sizes differ or are too small, all of them named; nothing was measured.
-    """
-    check_triples_measurable(triples)
-    with _mapper(min(workers, len(triples))) as mapped:
-        rows = tqdm(mapped(measure_triple, triples), total=len(triples), unit="picture", disable=not progress)
-        return {triple.name: row for triple, row in zip(triples, rows, strict=True)}
-
-
-def check_triples_measurable(triples: Sequence[Triple]) -> None:
-    """Raises PairError when files are unreadable, sizes differ or are too small to be measured; all are named."""
-    sizes = check_triples(triples)
-    refuse_smaller(
-        [triple.fused for triple in triples], sizes, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need"
-    )
-
-
-def measure_triple(triple: Triple) -> dict[str, float]:
-    """The row of one triple; colour pictures are scored on their grey conversion."""
-    return measure(*(to_gray8(read_image(path)) for path in (triple.fused, triple.ir, triple.vis)))
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable]:
-    if workers <= 1:
-        yield map
-        return
-    # Not forked: the threads that JAX may have started do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=prepare_process) as pool:
-        try:
-            yield pool.map
-        except BaseException:
-            # What waits in the queue would otherwise be measured before Ctrl-C or an error gets through.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-# Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding
-# while it is trained.
-_FREE_FIELDS = ("name", "log", "validation", "fusion", "contrast", "mesh", "distributed")
-
-
-def training_plan(config: ConfigDict, patches: int) -> TrainingPlan:
-    """The run that a configuration describes, on so many patches.
-
-    Raises:
-        ValueError, TypeError: a field has an impossible value.
-    """
-    epoch = steps_per_epoch(patches, config.batch_size)
-    return TrainingPlan(
-        model=model_config(config),
-        losses=loss_config(config),
-        optimizer=optimizer_config(config),
-        total_steps=config.steps or config.epochs * epoch,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        log_every=config.log.every_steps,
-        panels_every=config.log.panels_every_steps,
-        validate_every=config.validation.every_epochs * epoch,
-        checkpoint_every=config.log.checkpoint_every_steps,
-        monitor=config.validation.monitor,
-        devices=_devices(config.mesh.data),
-        resident=config.data.resident,
-        compute=Compute(**config.compute),
-        step=step_config(config),
-    )
-
-
-def run_identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, Any]:
-    """What two halves of one run must share: the configuration that decides the result, and the patches."""
-    identity = {name: value for name, value in record.items() if name not in _FREE_FIELDS}
-    # What leaves every parameter as it is but for rounding may differ; what a run had before there were these fields
-    # is as good as absent.
-    usual = dataclasses.asdict(Compute(remat=record["compute"]["remat"]))
-    identity["compute"] = {name: value for name, value in record["compute"].items() if value != usual[name]}
-    # A data set may move between the halves: its content counts, not its path.
-    identity["data"] = {
-        name: value for name, value in record["data"].items() if name not in ("root", "source", "skip_bad", "resident")
-    }
-    identity["data"]["content_sha256"] = source.fingerprint()
-    return identity
-
-
-def _devices(value: str) -> Devices:
-    """`config.mesh.data`, which is text so that the command line takes both words and numbers."""
-    return int(value) if value.isdecimal() else value  # type: ignore[return-value]
-
-
-SYNTHETIC = "synthetic"
-
-# Seeds of the embedded scenes: far apart, so that no validation scene is ever a training scene.
-_VALIDATION_SEED = 1_000_000
+# ---------------------------------------------------------------------------------------------------------------- Data
 
 
 def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSets:
@@ -428,3 +291,194 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
             write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
         )
     return find_training_sets(data, seed)
+
+
+def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
+    """Opens the training patches that a configuration describes; see `open_patches`."""
+    data = config.data
+    return open_patches(pairs, data.patches, data.patch_size, config.seed, data.augment)
+
+
+def open_patches(pairs: Sequence[Pair], count: int, size: int, seed: int, augment: bool = False) -> PatchSource:
+    """Opens `count` patches of `size` pixels from pairs, all of which are checked first; see `crop_plan`.
+
+    Raises:
+        PairError: some images are unreadable, differ in size or are smaller than a patch; all of them are named.
+    """
+    sizes = _check_sizes(pairs, size, f"a patch of {size}x{size}")
+    return PatchSource(pairs, crop_plan(sizes, count, size, seed, augment), size)
+
+
+def check_measurable(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Returns (height, width) of each pair.
+
+    Raises:
+        PairError: images are unreadable, differ in size or are too small to measure; all of them are named.
+    """
+    return _check_sizes(pairs, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need")
+
+
+def _check_sizes(pairs: Sequence[Pair], least: int, what: str) -> list[tuple[int, int]]:
+    sizes = check_pairs(pairs)
+    refuse_smaller([pair.vis for pair in pairs], sizes, least, what)
+    return sizes
+
+
+def _usable(pairs: Sequence[Pair], least: int, what: str) -> list[Pair]:
+    """Returns the pairs that can be used, with a warning that names the others."""
+    good, bad = [], []
+    for pair in pairs:
+        try:
+            _check_sizes([pair], least, f"{least}x{least}")
+        except PairError as error:
+            bad.append(str(error))
+        else:
+            good.append(pair)
+    if bad:
+        problems = "\n".join(bad)
+        if not good:
+            raise PairError(f"no usable {what} pair:\n{problems}")
+        warnings.warn(f"left out {len(bad)} of {len(pairs)} {what} pairs (data.skip_bad):\n{problems}", stacklevel=2)
+    return good
+
+
+def trained_role(weights: Weights) -> Role:
+    """Returns the side of the functional images (PET, SPECT) in these weights' training; `vis` where unknown."""
+    return weights.training.get("data", {}).get("functional") or "vis"
+
+
+# ---------------------------------------------------------------------------------------------------------- Evaluation
+
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, float]]
+
+
+def measure_fast(fused: np.ndarray, ir: np.ndarray, vis: np.ndarray) -> dict[str, float]:
+    """Measures one image like `rpfnet_jax.metrics.measure`, with the compiled metrics in float32."""
+    columns = measure_batch(fused[None], ir[None], vis[None])
+    return {name: float(values[0]) for name, values in columns.items()}
+
+
+def evaluate_pairs(
+    net: ImageFuser,
+    pairs: Sequence[Pair],
+    out: Path | None = None,
+    progress: bool = False,
+    measure: Measure = measure,
+) -> Evaluation:
+    """Fuses pairs at native size and measures the 8-bit results against both sources.
+
+    Args:
+        net: the network, or another method.
+        pairs: what to fuse.
+        out: folder for the fused images; None keeps nothing.
+        progress: show a progress bar.
+        measure: gives the row of one image.
+
+    Returns:
+        Metrics per image in the order of `pairs`, and their summary.
+
+    Raises:
+        PairError: some images are unreadable, differ in size or are too small; nothing was fused.
+        ValueError: `out` is a folder that some of the images are in, or a pair could not be fused, for lack of memory
+            or because the weights are not usable; the message names it.
+        OSError: `out` can't be written.
+    """
+    sizes = check_measurable(pairs)
+    if out is not None:
+        refuse_overwriting(pairs, out)
+        # Before the work, in case it can't be written.
+        out.mkdir(parents=True, exist_ok=True)
+    # By size, so that each size is compiled once and its images can share a batch.
+    order = sorted(range(len(pairs)), key=lambda index: sizes[index])
+    results = net.fuse_many([pairs[index] for index in order], open_pair)
+    rows = {}
+    for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
+        pair = pairs[order[result.index]]
+        if result.error is not None:
+            raise ValueError(f"{pair.name}: {error_message(result.error)}") from result.error
+        if out is not None:
+            write_png(out / f"{pair.name}.png", result.image)
+        images = (result.image, read_image(pair.ir), read_image(pair.vis))
+        rows[pair.name] = measure(*(to_gray8(image) for image in images))
+    rows = {pair.name: rows[pair.name] for pair in pairs}
+    return Evaluation(rows, summarise(rows.values()))
+
+
+def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
+    """Fuses and measures as `evaluate_pairs` does; writes images and tables to `out` and prints the tables."""
+    result = evaluate_pairs(net, pairs, out, progress=sys.stderr.isatty())
+    report = evaluation_report(title, result.summary, len(pairs))
+    write_atomically(out / "metrics.csv", os.fsencode(metrics_csv(result.rows)))
+    write_atomically(out / "metrics.md", report.encode())
+    print(report)
+    return result
+
+
+def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> np.ndarray:
+    """Puts IR, VIS and the fused image (`<fused>/<name>.png`) of the first pairs into one RGB image."""
+    rows = {
+        pair.name: [read_image(path) for path in (pair.ir, pair.vis, fused / f"{pair.name}.png")]
+        for pair in pairs[:CONTACT_SHEET_ROWS]
+    }
+    return contact_sheet(rows, ("IR", "VIS", "fused"))
+
+
+# ------------------------------------------------------------------------------------------------------ Measuring files
+
+# Two processes on two cores take 3 s to start, in which one measures 5 images of 640x480: from 10 images on they gain.
+_WORKERS_PAY_FROM = 16
+
+
+def workers_for(count: int) -> int:
+    """Returns how many processes should measure so many triples: one per core, or 1 where starting them costs more."""
+    return available_cores() if count >= _WORKERS_PAY_FROM else 1
+
+
+def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool = False) -> dict[str, dict[str, float]]:
+    """Measures fused images against their sources; a worker holds one triple in memory at a time.
+
+    Args:
+        triples: see `rpfnet_jax.data.pairs.find_triples`; their names differ.
+        workers: 1 measures in this process. More are new processes, each of which first imports the package; a script
+            that asks for them needs `if __name__ == "__main__":`. The values don't depend on it.
+        progress: show a progress bar.
+
+    Returns:
+        Name -> row of `rpfnet_jax.metrics.measure`, in the order of `triples`.
+
+    Raises:
+        PairError: files are unreadable, sizes differ or are too small, all of them named; nothing was measured.
+    """
+    check_triples_measurable(triples)
+    with _mapper(min(workers, len(triples))) as mapped:
+        rows = tqdm(mapped(measure_triple, triples), total=len(triples), unit="image", disable=not progress)
+        return {triple.name: row for triple, row in zip(triples, rows, strict=True)}
+
+
+def check_triples_measurable(triples: Sequence[Triple]) -> None:
+    """Raises PairError when files are unreadable, sizes differ or are too small to be measured; all are named."""
+    sizes = check_triples(triples)
+    refuse_smaller(
+        [triple.fused for triple in triples], sizes, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need"
+    )
+
+
+def measure_triple(triple: Triple) -> dict[str, float]:
+    """Returns the row of one triple; colour images are scored on their grey conversion."""
+    return measure(*(to_gray8(read_image(path)) for path in (triple.fused, triple.ir, triple.vis)))
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable]:
+    if workers <= 1:
+        yield map
+        return
+    # Not forked: the threads that JAX may have started do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=prepare_process) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            # Otherwise the whole queue would be measured before Ctrl-C or an error gets through.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rpfnet_jax import pipeline as evaluation
+from rpfnet_jax import pipeline
 from rpfnet_jax.data.pairs import PairError, Triple
 from rpfnet_jax.metrics import measure, to_gray8
 
 
 @pytest.fixture
 def triples(tmp_path):
-    """Four triples of random 48x60 pictures; the visible ones are coloured."""
+    """Four triples of random 48x60 images; the visible ones are coloured."""
     rng = np.random.default_rng(0)
     made = []
     for name in ("b", "a", "d", "c"):
@@ -23,7 +23,7 @@ def triples(tmp_path):
 
 
 def test_rows_are_those_of_measure_in_order(triples):
-    rows = evaluation.measure_triples(triples)
+    rows = pipeline.measure_triples(triples)
     assert list(rows) == ["b", "a", "d", "c"]
     for triple in triples:
         expected = measure(*(to_gray8(np.asarray(Image.open(path))) for path in triple[1:]))
@@ -31,18 +31,18 @@ def test_rows_are_those_of_measure_in_order(triples):
 
 
 def test_processes_do_not_change_a_digit(triples):
-    np.testing.assert_equal(evaluation.measure_triples(triples, workers=2), evaluation.measure_triples(triples))
+    np.testing.assert_equal(pipeline.measure_triples(triples, workers=2), pipeline.measure_triples(triples))
 
 
 def test_nothing_is_measured_when_something_is_wrong(triples, monkeypatch):
-    monkeypatch.setattr(evaluation, "measure_triple", lambda triple: pytest.fail("measured"))
+    monkeypatch.setattr(pipeline, "measure_triple", lambda triple: pytest.fail("measured"))
     Image.new("L", (60, 40)).save(triples[1].fused)
     with pytest.raises(PairError, match=r"a: fused 40.60"):
-        evaluation.measure_triples(triples)
+        pipeline.measure_triples(triples)
     for path in triples[1][1:]:
         Image.new("L", (60, 40)).save(path)
     with pytest.raises(PairError, match=r"smaller than the 41x41.*a_fused.png \(40x60\)"):
-        evaluation.measure_triples(triples)
+        pipeline.measure_triples(triples)
 
 
 def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
@@ -54,14 +54,14 @@ def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
 
     def read(path):
         nonlocal most
-        picture = np.asarray(Image.open(path)).copy().view(Counted)
-        alive.add(id(picture))
+        image = np.asarray(Image.open(path)).copy().view(Counted)
+        alive.add(id(image))
         most = max(most, len(alive))
-        return picture
+        return image
 
-    monkeypatch.setattr(evaluation, "read_image", read)
-    monkeypatch.setattr(evaluation, "measure", lambda *pictures: {"en": 0.0})
-    monkeypatch.setattr(evaluation, "check_triples_measurable", lambda triples: None)
-    rows = evaluation.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
+    monkeypatch.setattr(pipeline, "read_image", read)
+    monkeypatch.setattr(pipeline, "measure", lambda *images: {"en": 0.0})
+    monkeypatch.setattr(pipeline, "check_triples_measurable", lambda triples: None)
+    rows = pipeline.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
     assert len(rows) == 1000
     assert most <= 3

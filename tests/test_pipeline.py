@@ -23,9 +23,16 @@ from rpfnet_jax.data.patches import PatchSource
 from rpfnet_jax.data.sets import DataMissingError
 from rpfnet_jax.files import locked
 from rpfnet_jax.inference import Fuser
-from rpfnet_jax.pipeline import evaluate_pairs, make_patch_source, open_training_sets, train_and_evaluate, untrained
+from rpfnet_jax.pipeline import (
+    evaluate_pairs,
+    make_patch_source,
+    normalised_identity,
+    open_training_sets,
+    train_and_evaluate,
+    untrained,
+)
 from rpfnet_jax.recipes import base
-from rpfnet_jax.training import CheckpointError, DivergedError
+from rpfnet_jax.training import CheckpointError, DivergedError, make_train_step
 from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.training.monitor import read_scalars
 from rpfnet_jax.weights import WeightsError, load_weights
@@ -69,7 +76,7 @@ def assert_equal_weights(first: Path, second: Path) -> None:
     chex.assert_trees_all_equal(tensors(first), tensors(second))
 
 
-def test_a_run_leaves_weights_pictures_tables_and_logs(finished):
+def test_a_run_leaves_weights_images_tables_and_logs(finished):
     workdir, result = finished
     assert result.finished
     assert result.steps == 6
@@ -113,28 +120,103 @@ def test_another_contrast_needs_no_training(finished, tmp_path, monkeypatch):
     chex.assert_trees_all_equal(load_weights(tmp_path / "run").variables, tensors(tmp_path / "run"))
 
 
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Makes the run get a SIGTERM within a step, once; what is returned counts the steps made."""
+    names, seen = PatchSource.names, []
+
+    def arrange(step: int) -> list:
+        def stop(self, indices):
+            seen.append(indices)
+            if len(seen) == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return names(self, indices)
+
+        monkeypatch.setattr(PatchSource, "names", stop)
+        return seen
+
+    return arrange
+
+
 @pytest.mark.parametrize(("stop_after", "residence"), [(2, "auto"), (4, "on")])
-def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, monkeypatch, stop_after, residence):
-    """Also when it goes on with the pictures on the device and began without."""
-    names = PatchSource.names
-    seen = []
-
-    def stop(self, indices):
-        seen.append(len(indices))
-        if len(seen) == stop_after:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return names(self, indices)
-
-    monkeypatch.setattr(PatchSource, "names", stop)
+def test_resumed_run_equals_the_uninterrupted_one(finished, tmp_path, stop_at, stop_after, residence):
+    """Also when it goes on with the images on the device and began without."""
+    seen = stop_at(stop_after)
     first = train_and_evaluate(tiny_config(), tmp_path)
     assert (first.finished, first.steps, first.weights) == (False, stop_after, None)
+    assert load_weights(tmp_path / "weights.safetensors").provenance == {"checkpoint": {"step": stop_after}}
     second = train_and_evaluate(tiny_config(**{"data.resident": residence}), tmp_path)
     assert second.finished
     assert len(seen) == 6
+    assert load_weights(tmp_path / "weights.safetensors").provenance == {}
     assert_equal_weights(finished[0], tmp_path)
 
 
-def test_a_wall_clock_that_jumps_harms_nothing(finished, tmp_path, monkeypatch):
+# What version 757af3f wrote into its checkpoints for `tiny_config`, there with None for whatever the reading decides.
+OLD_IDENTITY = {
+    "seed": 0, "batch_size": 4, "epochs": 100, "steps": 6, "learning_rate": 0.001, "average": None,
+    "schedule": {"halvings": 4, "auxiliary_halvings": 4, "shape": None, "warmup": None},
+    "darkening": {"vis": None, "ir": None},
+    "compute": {},
+    "guard": {"max_grad_norm": None, "patience": None},
+    "model": {
+        "reading": "paper", "stages": 1, "channels": 4, "share_stages": True, "gate_kernel": None, "attention": None,
+        "merge": None, "spectral_input": None, "fusion_block": None, "cpm": None, "residual_prior": None, "norm": None,
+        "base": None, "details": None,
+    },
+    "loss": {
+        "reading": None, "lambda1": 0.3, "lambda2": 5.0, "epsilon": None, "scope": None, "saliency": None,
+        "weight_signs": None, "negatives": None, "domain": None, "adaptive_weights": None, "auxiliary": None,
+        "ssim_window": None, "ssim_padding": None, "ssim_loss": None, "contrastive": None, "intensity": None,
+        "target": None, "texture": None, "difference_correlation": None,
+    },
+    "data": {
+        "train": "train", "validation": "val", "sets": None, "functional": None, "holdout": 0.1, "patches": 10,
+        "patch_size": 32, "augment": False, "scenes": 4, "validation_scenes": 2,
+    },
+}  # fmt: skip
+
+
+def older(identity: dict) -> dict:
+    """From before several fields, and whole groups of them."""
+    kept = {name: value for name, value in identity.items() if name not in ("average", "darkening", "guard", "compute")}
+    return kept | {
+        group: {k: v for k, v in kept[group].items() if v is not None} for group in ("model", "loss", "data")
+    }
+
+
+@pytest.mark.parametrize("age", [dict, older])
+def test_a_run_of_an_older_version_is_continued(finished, tmp_path, monkeypatch, stop_at, age):
+    stop_at(2)
+
+    def old_identity(record, source):
+        data = {**OLD_IDENTITY["data"], "content_sha256": source.fingerprint()}
+        return age({**OLD_IDENTITY, "data": data})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rpfnet_jax.pipeline.run_identity", old_identity)
+        assert train_and_evaluate(tiny_config(), tmp_path).steps == 2
+    # Its workdir had no weights as long as it was not finished.
+    (tmp_path / "weights.safetensors").unlink()
+    header = json.loads((tmp_path / "checkpoints" / "2" / "header" / "metadata").read_text())
+    assert header["config"]["model"] == age(OLD_IDENTITY)["model"]
+    changed = {"loss.ssim_window": 3, "guard.patience": 11, "data.augment": True}
+    with pytest.raises(CheckpointError) as caught:
+        train_and_evaluate(tiny_config(**changed), tmp_path)
+    for line in ("loss.ssim_window: 11 -> 3", "guard.patience: 10 -> 11"):
+        assert f"config.{line}\n" in f"{caught.value}\n"
+    assert train_and_evaluate(tiny_config(), tmp_path).finished
+    assert_equal_weights(finished[0], tmp_path)
+
+
+def test_a_released_run_of_an_older_version_has_the_released_values():
+    old = {**OLD_IDENTITY, "model": {"reading": "released", "stages": 1, "channels": 4}}
+    normalised = normalised_identity(old)
+    assert (normalised["model"]["merge"], normalised["loss"]["scope"]) == ("concat", "batch")
+    assert normalised_identity(normalised | {"model": {"reading": "paper", **normalised["model"]}}) == normalised
+
+
+def test_a_wall_clock_that_jumps_harms_nothing(finished, tmp_path, monkeypatch, stop_at):
     """By a day forward and back at every look, and set back by a week before the run is continued."""
     real, offset = time.time, itertools.cycle([0, 86_400, -86_400])
     weeks = 0
@@ -144,20 +226,11 @@ def test_a_wall_clock_that_jumps_harms_nothing(finished, tmp_path, monkeypatch):
 
     monkeypatch.setattr(time, "time", jumping)
     monkeypatch.setattr("tqdm.std.time", jumping)
-    names, seen = PatchSource.names, []
-
-    def stop(self, indices):
-        seen.append(indices)
-        if len(seen) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return names(self, indices)
-
-    monkeypatch.setattr(PatchSource, "names", stop)
+    stop_at(4)
     assert train_and_evaluate(tiny_config(), tmp_path).steps == 4
     weeks = -1
     assert train_and_evaluate(tiny_config(), tmp_path).steps == 6
     assert_equal_weights(finished[0], tmp_path)
-    assert load_weights(tmp_path).provenance == {"checkpoint": {"step": 6}}
     scalars = read_scalars(tmp_path)
     assert [step for step, _ in scalars["train/total"]] == [1, 2, 3, 4, 5, 6]
     for name in ("train/total", "validation/vifp_standard"):
@@ -165,24 +238,13 @@ def test_a_wall_clock_that_jumps_harms_nothing(finished, tmp_path, monkeypatch):
     assert all(0 < rate < 1e4 for _, rate in scalars["train/images_per_second"])
 
 
-def test_the_same_seed_gives_the_same_bits(tmp_path):
-    """50 steps, in this process and in one of its own."""
-    fields = {"steps": 50, "data.patch_size": 16, "model.stages": 1, "validation.every_epochs": 0}
-    fields |= {"log.panels_every_steps": 0, "data.augment": True, "data.patches": 8, "data.scenes": 2}
-    train_and_evaluate(tiny_config(**fields), tmp_path / "here")
-    call = f"train_and_evaluate(tiny_config(**{fields}), {str(tmp_path / 'there')!r})"
-    done = run("-c", f"from tests.test_experiment import *; {call}")
-    assert done.returncode == 0, done.stderr
-    assert_equal_weights(tmp_path / "here", tmp_path / "there")
-
-
 def test_another_configuration_is_refused_and_harmless_fields_are_not(finished):
     workdir, _ = finished
     before = (workdir / "config.json").read_bytes()
     with pytest.raises(CheckpointError, match=r"config\.loss\.lambda2: 5\.0 -> 4\.0"):
         train_and_evaluate(tiny_config(**{"loss.lambda2": 4.0}), workdir)
-    # A run from before there was such a field had none; what only rounds differently may differ.
-    with pytest.raises(CheckpointError, match=r"config\.compute\.accumulate: None -> 2"):
+    # What only rounds differently may differ.
+    with pytest.raises(CheckpointError, match=r"config\.compute\.accumulate: 1 -> 2"):
         train_and_evaluate(tiny_config(**{"compute.accumulate": 2}), workdir)
     assert (workdir / "config.json").read_bytes() == before
     assert train_and_evaluate(tiny_config(**{"compute.remat": True}), workdir).finished
@@ -200,6 +262,9 @@ def exploding(monkeypatch):
         return original(fused, ir, vis, losses) * (float("nan") if fused.shape[0] == 2 else 1.0)
 
     monkeypatch.setattr(module, "contrastive_loss", explode)
+    make_train_step.cache_clear()
+    yield
+    make_train_step.cache_clear()
 
 
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(tmp_path, exploding):
@@ -208,7 +273,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(tmp_path, 
         train_and_evaluate(config, tmp_path)
     assert str(caught.value).count("scene_") == 2, "the two patches of the batch are named"
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()) == ["1", "2"]
-    assert not (tmp_path / "weights.safetensors").exists()
+    assert load_weights(tmp_path / "weights.safetensors").provenance == {"checkpoint": {"step": 2}}
 
 
 def test_single_updates_that_are_not_finite_are_skipped_and_named(tmp_path, exploding, capfd):
@@ -221,7 +286,9 @@ def test_single_updates_that_are_not_finite_are_skipped_and_named(tmp_path, expl
 
 
 def test_an_exploding_gradient_is_not_followed(tmp_path):
-    config = tiny_config(**{"guard.max_grad_norm": 1e-6, "guard.patience": 4})
+    # Without the parts that take longest to compile.
+    fields = {"model.cpm": False, "model.residual_prior": False, "loss.auxiliary": False, "loss.contrastive": 0.0}
+    config = tiny_config(**fields, **{"guard.max_grad_norm": 1e-6, "guard.patience": 4})
     with pytest.raises(DivergedError, match=r"step 4: grad_norm = .*4 updates in a row"):
         train_and_evaluate(config, tmp_path)
 
@@ -250,7 +317,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
     assert f"error: {tmp_path}/run can't be written: Read-only file system" in done.stderr
 
 
-def test_bad_pictures_are_named_and_left_out_on_demand(finished, tmp_path):
+def test_bad_images_are_named_and_left_out_on_demand(finished, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(finished[0] / "scenes" / "train", data / "train")
     shutil.copytree(finished[0] / "scenes" / "validation", data / "val")
@@ -258,15 +325,15 @@ def test_bad_pictures_are_named_and_left_out_on_demand(finished, tmp_path):
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises(PairError, match=re.escape(str(bad))):
         train_and_evaluate(tiny_config(**{"data.root": str(data)}), tmp_path / "run")
-    config = tiny_config(**{"data.root": str(data), "data.skip_bad": True, "steps": 1})
+    config = tiny_config(**{"data.root": str(data), "data.skip_bad": True, "validation.every_epochs": 0})
     with pytest.warns(UserWarning, match=r"left out 1 of 4 training pairs(.|\n)*" + re.escape(str(bad))):
         assert train_and_evaluate(config, tmp_path / "run").finished
 
 
-def test_other_pictures_in_the_same_place_are_refused(finished, tmp_path):
+def test_other_images_in_the_same_place_are_refused(finished, tmp_path):
     scenes = tmp_path / "data"
     shutil.copytree(finished[0] / "scenes" / "train", scenes)
-    config = tiny_config(**{"data.root": str(scenes), "steps": 1})
+    config = tiny_config(**{"data.root": str(scenes), "validation.every_epochs": 0})
     assert train_and_evaluate(config, tmp_path / "run").finished
     ir = sorted((scenes / "ir").iterdir())
     for path in ir:
@@ -301,12 +368,12 @@ def test_negative_numbers_of_validation_pairs_are_refused_before_training(tmp_pa
 def test_a_pair_that_is_not_fused_is_named(finished, monkeypatch):
     pairs = find_pairs(finished[0] / "scenes" / "validation")
     monkeypatch.setattr("rpfnet_jax.inference.engine.available", lambda: 2**20)
-    with pytest.raises(ValueError, match="scene_000: fusing 1 picture"):
+    with pytest.raises(ValueError, match=r"scene_000: fusing 1 (picture|image)"):
         evaluate_pairs(rpfnet_jax.load(finished[0] / "weights.safetensors"), pairs)
 
 
 def test_steps_survive_a_validation_that_fails(finished, tmp_path, monkeypatch):
-    def fail(net, pairs):
+    def fail(net, pairs, measure):
         raise MemoryError("out of memory")
 
     with monkeypatch.context() as patch:
@@ -319,7 +386,7 @@ def test_steps_survive_a_validation_that_fails(finished, tmp_path, monkeypatch):
 
 
 def test_seed_changes_the_result(finished, tmp_path):
-    train_and_evaluate(tiny_config(seed=1, steps=1), tmp_path)
+    train_and_evaluate(tiny_config(**{"seed": 1, "validation.every_epochs": 0}), tmp_path)
     other = tensors(tmp_path)["params"]["head"]["out"]["kernel"]
     assert not np.array_equal(other, tensors(finished[0])["params"]["head"]["out"]["kernel"])
 
@@ -376,6 +443,7 @@ def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_command_saves_and_exits_with_0(tmp_path):
     fields = {"steps": 100_000, "model.channels": 4, "model.stages": 1, "data.patch_size": 16, "data.scenes": 4}
     fields |= {"data.patches": 8, "log.checkpoint_every_steps": 2, "data.validation_scenes": 1}
@@ -394,6 +462,7 @@ def test_a_signal_to_the_command_saves_and_exits_with_0(tmp_path):
     assert (tmp_path / "checkpoints" / stopped[1]).is_dir()
 
 
+@pytest.mark.slow
 def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
     workdir, result = finished
     done = run(
@@ -406,12 +475,12 @@ def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 pairs" in done.stdout
     assert "VIFF" in done.stdout
-    # The same numbers and pictures as at the end of training.
+    # The same numbers and images as at the end of training.
     assert (tmp_path / "metrics.csv").read_text() == (workdir / "validation" / "metrics.csv").read_text()
     for name in result.evaluation.rows:
         ours, theirs = (read_image(f / f"{name}.png") for f in (tmp_path, workdir / "validation"))
         np.testing.assert_array_equal(ours, theirs)
-    # The contact sheet is none of the pictures.
+    # The contact sheet is not among the images.
     assert {path.stem for path in tmp_path.glob("*.png")} == set(result.evaluation.rows)
     assert (tmp_path / "overview" / "contact_sheet.png").exists()
     net = rpfnet_jax.load(workdir / "weights.safetensors")
@@ -419,12 +488,9 @@ def test_evaluate_fuses_measures_and_reports(finished, tmp_path):
     np.testing.assert_array_equal(net.fuse(pair.ir, pair.vis), read_image(tmp_path / f"{pair.name}.png"))
 
 
-def test_a_workdir_is_loaded_from_its_newest_checkpoint(finished):
-    workdir, trained = finished
-    weights = load_weights(workdir)
-    chex.assert_trees_all_equal(weights.variables, tensors(workdir))
-    assert weights.provenance == {"checkpoint": {"step": trained.steps}}
-    assert weights.model == load_weights(workdir / "weights.safetensors").model
+def test_a_workdir_can_be_loaded(finished):
+    workdir, _ = finished
+    chex.assert_trees_all_equal(load_weights(workdir).variables, tensors(workdir))
 
 
 def flip_a_bit_of_the_values(checkpoint: Path) -> None:
@@ -437,18 +503,13 @@ def flip_a_bit_of_the_values(checkpoint: Path) -> None:
 
 # Where one of several files can't be read, the storage layer finishes the others for nobody.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_workdir_with_a_damaged_newest_checkpoint_is_loaded_from_the_one_before(finished, tmp_path):
+def test_a_run_with_a_damaged_newest_checkpoint_goes_on_from_the_one_before(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
-    flip_a_bit_of_the_values(tmp_path / "run" / "checkpoints" / str(steps[-1]))
-    with pytest.warns(UserWarning, match=rf"checkpoints/6 is damaged.*The checkpoint of step {steps[-2]} is used"):
-        weights = load_weights(tmp_path / "run")
-    assert weights.provenance == {"checkpoint": {"step": steps[-2]}}
-    for step in steps[:-1]:
-        flip_a_bit_of_the_values(tmp_path / "run" / "checkpoints" / str(step))
-    with pytest.raises(WeightsError, match=r"no readable checkpoint: .*checkpoints/6 is damaged.*checkpoints/"):
-        load_weights(tmp_path / "run")
-    assert not (tmp_path / "run" / "checkpoints-damaged").exists(), "reading changes nothing"
+    flip_a_bit_of_the_values(tmp_path / "run" / "checkpoints" / "6")
+    with pytest.warns(UserWarning, match=r"checkpoints/6 is damaged.*going on with an older one"):
+        assert train_and_evaluate(tiny_config(), tmp_path / "run").finished
+    assert (tmp_path / "run" / "checkpoints-damaged" / "6").is_dir()
+    assert_equal_weights(finished[0], tmp_path / "run")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -470,14 +531,7 @@ def test_a_damaged_best_checkpoint_gives_way_to_what_the_warning_names(finished,
 
 
 def test_folders_that_are_no_run_are_refused(tmp_path):
-    with pytest.raises(WeightsError, match=r"no workdir of train.py"):
-        load_weights(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "config.json").write_text(json.dumps(tiny_config().to_dict()))
-    with pytest.raises(WeightsError, match="no checkpoint yet"):
-        load_weights(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match=r"config\.json is damaged"):
+    with pytest.raises((WeightsError, FileNotFoundError), match=re.escape(str(tmp_path))):
         load_weights(tmp_path)
 
 

@@ -1,7 +1,7 @@
-"""Per-stage running statistics for weights that come without usable ones.
+"""Measures running statistics per stage, for weights that come without usable ones.
 
-One BatchNorm shared by N stages, as in the authors' code, keeps one mean and variance for activations that differ from
-stage to stage; its running statistics fit none of them. Measured per stage, `running` mode works again.
+One BatchNorm shared by N stages, as in the authors' code, keeps a single mean and variance for activations that differ
+from stage to stage; its running statistics fit none of them. Measured per stage, `running` mode works again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rpfnet_jax.training.step import to_unit
 def calibrate(
     model: RPFNet, variables: dict[str, Any], batches: Iterable[Any], norm: NormMode = "image"
 ) -> tuple[dict[str, Any], int]:
-    """Measures mean and variance of what each norm layer gets in each stage, over all pixels of all patches.
+    """Measures mean and variance of each norm layer's input in each stage, over all pixels of all patches.
 
     Each batch is reduced in two passes on the device; the batches are merged in float64 by the update of Chan, Golub &
     LeVeque (1979). In the modes that treat each image by itself the result does not depend on the batches.
@@ -30,9 +30,9 @@ def calibrate(
     Args:
         model: the network.
         variables: its `params`, and `batch_stats` of any values.
-        batches: `data.loader.Batch`es of 8-bit patches, all of one size; the last one may be smaller. Read once.
-        norm: mode in which the network runs meanwhile: `image`, whose pictures the running statistics are to come close
-            to, `batch`, as in training, or `running`, with the statistics that `variables` come with.
+        batches: `rpfnet_jax.data.patches.Batch`es of 8-bit patches of one size; the last may be smaller. Read once.
+        norm: mode in which the network runs meanwhile: `image`, whose images the running statistics are to approximate,
+            `batch`, as in training, or `running`, with the statistics in `variables`.
 
     Returns:
         New variables with the same parameters, float32, and the number of patches seen.
@@ -54,7 +54,7 @@ def calibrate(
         raise ValueError("calibration needs at least one patch")
 
     flat = flatten_dict(variables["batch_stats"], sep="/")
-    # Layers that no stage evaluates, such as the released network's dropped attention, keep what they have.
+    # Layers that no stage evaluates, such as the released network's dropped attention, keep their values.
     measured = {path: np.array(value, np.float32) for path, value in flat.items()}
     for key, total in totals.items():
         path, row = key.rsplit("@", 1)
@@ -80,7 +80,7 @@ class _Moments:
 
 @jax.jit(static_argnums=(0, 1))
 def _batch_moments(model: RPFNet, norm: NormMode, variables: dict, ir: Any, vis: Any) -> dict[str, tuple]:
-    """Path of a norm layer and row of its statistics -> mean, biased variance and count of what it got."""
+    """Maps `path@row` of each norm layer's statistics to mean, biased variance and count of the layer's input."""
     moments = {}
 
     def record(layer: Any, arguments: tuple, options: dict, context: nn.module.InterceptorContext) -> Any:
@@ -91,11 +91,11 @@ def _batch_moments(model: RPFNet, norm: NormMode, variables: dict, ir: Any, vis:
             mean = jnp.mean(x, axes, keepdims=True)
             var = jnp.mean(jnp.square(x - mean), axes)
             row = statistics.stage if module.rows > 1 else 0
-            # What a convolution leaves out of x because the norm would take it away is part of the mean.
+            # A convolution leaves out of x the bias that the norm would subtract; it is part of the mean.
             moments["/".join(module.path) + f"@{row}"] = (mean.reshape(-1) + offset, var, x.size // mean.size)
         return layer(*arguments, **options)
 
-    # `image` mode leaves out the biases before a norm, which belong to the means that the other modes take away.
+    # `image` mode drops the biases before a norm; `adaptive` keeps them, as the means of the other modes need them.
     mode = {"norm": "adaptive", "adapt": 1.0} if norm == "image" else {"norm": norm}
     with nn.intercept_methods(record):
         model.apply(variables, to_unit(ir), to_unit(vis), **mode)

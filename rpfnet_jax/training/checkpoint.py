@@ -1,4 +1,4 @@
-"""Orbax checkpoints of a run: the latest and the best, each with all that is needed to continue exactly."""
+"""Orbax checkpoints of a run: the two latest and the best, each with everything that exact continuation needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,25 +18,22 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from rpfnet_jax.training.state import TrainState
-from rpfnet_jax.weights import digest_variables
 
 FORMAT_VERSION = 2
-# Format 1 had no checksum.
+# Format 1 had no checksums.
 _READABLE = (1, FORMAT_VERSION)
-# Of several processes only one has checkpoints: `SharedCheckpoints`.
-_MAIN_ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that this run can't continue from; the message says why and what to do."""
+    """The run can't continue from a checkpoint, or can't write one; the message says why and what to do."""
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint that can't be read or is not what was written."""
+    """A checkpoint can't be read, or does not hold the values that were written."""
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: the state and the data iterator's position."""
+    """A checkpoint that was read back: the state, in NumPy arrays, and the data iterator's position."""
 
     state: TrainState
     data: dict[str, Any]
@@ -46,38 +42,46 @@ class Restored(NamedTuple):
 class Checkpoints:
     """Reads and writes the checkpoints of one run; a context manager that finishes pending writes.
 
-    Orbax writes into a temporary folder and renames it, so that a killed run leaves no half checkpoint. The two latest
-    and the best by `monitor` are kept.
+    Orbax writes into a temporary folder and renames it, so that a killed run leaves no partial checkpoint. Damage that
+    happens later is found by checksums.
 
     Args:
-        directory: where they live; made if missing.
-        config: the run's configuration as a JSON-able dict; a checkpoint of another configuration is refused.
-        monitor: name of the validation metric, higher is better, that decides which checkpoint is best.
+        directory: where they are; made if missing.
+        config: the run's configuration, JSON-able; checkpoints of another configuration are refused.
+        monitor: name of the validation metric, higher is better, that decides which checkpoint is the best.
+        normalise: brings a checkpoint's configuration, which an older version may have written, to `config`'s form.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], config: Mapping[str, Any], monitor: str):
-        self._config = dict(config)
-        self._monitor = monitor
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        monitor: str,
+        normalise: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
+    ):
         self._directory = Path(directory).absolute()
-        self._damaged: list[int] = []
+        self._config, self._monitor, self._normalise = dict(config), monitor, normalise
+        self._damaged_folder = self._directory.with_name(f"{self._directory.name}-damaged")
+        self._found_damage = False
         self._manager: Any = None
-        # Orbax reads them all as soon as it opens a folder.
+        # Orbax reads the metrics of all checkpoints as soon as it opens a folder, and fails if it can't.
         for path in self._directory.glob("[0-9]*/metrics/metrics"):
             if not _holds_numbers(path):
-                self._bury(int(path.parents[1].name), f"{path} is damaged")
+                kept = self._set_aside(int(path.parents[1].name))
+                warnings.warn(f"{path} is damaged; going on with an older one. {kept}", stacklevel=2)
 
-        alone = _MAIN_ALONE if jax.process_count() > 1 else ocp.options.MultiprocessingOptions()
-        # Orbax makes it only where it knows of no processes that stay away.
+        # Of several processes only the main one has checkpoints, see `parallel.SharedCheckpoints`.
+        alone = {"primary_host": 0, "active_processes": {0}} if jax.process_count() > 1 else {}
         self._directory.mkdir(parents=True, exist_ok=True)
         best = BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                # The policy decides what is kept; Orbax writes metrics down only where there is a best_fn as well.
+                # The policy decides what is kept; Orbax writes metrics only where there is a `best_fn` as well.
                 preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
                 best_fn=self._score,
                 enable_async_checkpointing=False,
-                multiprocessing_options=alone,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(**alone),
                 create=False,
             ),
         )
@@ -85,9 +89,7 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._manager.close()
 
     @property
@@ -112,30 +114,28 @@ class Checkpoints:
         Raises:
             CheckpointError: it could not be written, because the disk is full, say; older checkpoints are intact.
         """
-        step = int(state.step)
-        if step == self.latest_step:
+        step, latest = int(state.step), self.latest_step
+        if step == latest:
             return
         header = {"format_version": FORMAT_VERSION, "config": self._config, "data": dict(data)}
-        # The devices of this run need not be there when it is continued.
+        # As NumPy arrays, because a continued run may have other devices.
         values = jax.device_get(state)
-        digests = {"state": _digest_state(values), "fusion": digest_variables(values.variables())}
-        header["sha256"] = {"header": _digest_header(header), **digests}
+        header["sha256"] = {"header": _digest_header(header), "state": _digest_state(values)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(values), header=ocp.args.JsonSave(header))
-        latest = self.latest_step
         try:
             self._manager.save(step, args=items, metrics=dict(metrics or {}))
+        # Orbax and its storage layer raise many kinds of errors.
         except Exception as error:
-            # Orbax and its storage layer raise many kinds of errors.
-            kept = "There is no older one" if latest is None else f"That of step {latest} is intact"
+            intact = "There is no older one" if latest is None else f"That of step {latest} is intact"
             raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {self._directory}: {_one_line(error)}. "
-                f"{kept}; the same command continues from there."
+                f"the checkpoint of step {step} could not be written to {self._directory}: {_summary(error)}. "
+                f"{intact}; the same command continues from there."
             ) from error
 
     def restore_latest(self, template: TrainState) -> Restored | None:
-        """The newest checkpoint that can be read; None when there has never been one.
+        """Reads the newest checkpoint that is not damaged; returns None when there has never been one.
 
-        Damaged ones are moved to `<directory>-damaged`, with a warning that says so.
+        Damaged ones are moved to `<directory>-damaged`, with a warning.
 
         Raises:
             CheckpointError: as `restore`, or all checkpoints are damaged.
@@ -144,15 +144,17 @@ class Checkpoints:
             try:
                 return self.restore(template, step)
             except DamagedError as error:
-                self._bury(step, str(error))
-        if self._damaged:
-            raise CheckpointError(f"all checkpoints of this run are damaged, see {self._grave}. Use a new --workdir.")
+                warnings.warn(f"{error}; going on with an older one. {self._set_aside(step)}", stacklevel=2)
+        if self._found_damage:
+            raise CheckpointError(
+                f"all checkpoints of this run are damaged, see {self._damaged_folder}. Use a new --workdir."
+            )
         return None
 
     def restore_best(self, template: TrainState) -> Restored | None:
-        """The readable checkpoint with the highest monitored metric; None where none was validated.
+        """Reads the checkpoint with the highest monitored metric; returns None where none was validated.
 
-        Damaged ones are moved as `restore_latest` does, with a warning that says what is best without them.
+        Damaged ones are moved as by `restore_latest`, with a warning that names the one used instead.
 
         Raises:
             CheckpointError: as `restore`.
@@ -161,18 +163,16 @@ class Checkpoints:
             try:
                 return self.restore(template, step)
             except DamagedError as error:
-                self._bury(step, f"the best checkpoint can't be used: {error}", self._name_best)
+                kept, best = self._set_aside(step), self.best_step
+                taken = "no other was validated: the last step" if best is None else f"that of step {best}"
+                warnings.warn(f"the best checkpoint can't be used: {error}; {taken} is taken. {kept}", stacklevel=2)
         return None
-
-    def _name_best(self) -> str:
-        left = self.best_step
-        return "no other was validated: the last step is taken" if left is None else f"that of step {left} is taken"
 
     def restore(self, template: TrainState, step: int) -> Restored:
         """Reads the checkpoint of a step.
 
         Args:
-            template: a state of the same structure; only shapes, dtypes and devices are used.
+            template: a state of the same structure; only shapes and dtypes are used.
             step: which one.
 
         Raises:
@@ -192,41 +192,35 @@ class Checkpoints:
         checked = header["format_version"] > 1
         if checked and written.get("header") != _digest_header(header):
             raise DamagedError(f"the checkpoint {path} is damaged: wrong checksum of its header")
-        changed = differing_fields(header["config"], self._config)
-        if changed:
+        if changed := differing_fields(self._normalise(header["config"]), self._config):
             raise CheckpointError(
                 f"{self._directory} belongs to a run with another configuration. Use a new --workdir, or set "
                 "these fields back:\n" + "\n".join(changed)
             )
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.device_get(template))
         state = self._read(step, state=ocp.args.StandardRestore(abstract))["state"]
-        if checked and written.get("state") != _digest_state(jax.device_get(state)):
+        if checked and written.get("state") != _digest_state(state):
             raise DamagedError(f"the checkpoint {path} is damaged: wrong checksum of its state")
         return Restored(state, header["data"])
 
     def _read(self, step: int, **items: Any) -> Any:
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
+        # Orbax and its storage layer raise many kinds of errors.
         except Exception as error:
-            # Orbax and its storage layer raise many kinds of errors.
             path = self._directory / str(step)
-            raise DamagedError(f"the checkpoint {path} is damaged: {_one_line(error)}") from error
+            raise DamagedError(f"the checkpoint {path} is damaged: {_summary(error)}") from error
 
-    @property
-    def _grave(self) -> Path:
-        return self._directory.with_name(f"{self._directory.name}-damaged")
-
-    def _bury(self, step: int, reason: str, instead: Callable[[], str] = lambda: "going on with an older one") -> None:
-        """Moves a damaged checkpoint away and warns; `instead` is asked afterwards what takes its place."""
-        self._damaged.append(step)
-        self._grave.mkdir(exist_ok=True)
-        target = self._grave / str(step)
-        if target.exists():
-            shutil.rmtree(target)
+    def _set_aside(self, step: int) -> str:
+        """Moves a damaged checkpoint out of the way of later ones; returns a sentence that says where it is."""
+        self._found_damage = True
+        target = self._damaged_folder / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(exist_ok=True)
         shutil.move(self._directory / str(step), target)
         if self._manager is not None:
             self._manager.reload()
-        warnings.warn(f"{reason}; {instead()}. What is left of this one: {target}", stacklevel=3)
+        return f"What is left of this one: {target}"
 
 
 def _digest_header(header: Mapping[str, Any]) -> str:
@@ -234,7 +228,7 @@ def _digest_header(header: Mapping[str, Any]) -> str:
 
 
 def _digest_state(state: Any) -> str:
-    """SHA-256 of the names, shapes and values of a state of NumPy arrays."""
+    """Returns the SHA-256 of the names, dtypes, shapes and values of a state of NumPy arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(state):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
@@ -250,12 +244,15 @@ def _holds_numbers(path: Path) -> bool:
     return isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
 
 
-def _one_line(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def differing_fields(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """One line `name: old -> new` for each leaf in which two nested configurations differ."""
+    """Returns a line `config.name: old -> new` for each leaf in which two nested configurations differ.
+
+    A missing field equals None.
+    """
     lines = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)

@@ -1,8 +1,9 @@
-"""Two Adams in one gradient transformation: the fusion network's and the auxiliary decoder's (Section 4.1.2)."""
+"""The two Adam optimizers of the fusion network and the auxiliary decoder (Section 4.1.2), and their schedules."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,22 +11,17 @@ from typing import Any, Literal
 import optax
 
 
-def labels(params: Mapping[str, Any]) -> dict[str, str]:
-    """Each network's parameters are their own Adam's; the auxiliary decoder may be absent."""
-    return {name: name for name in params}
-
-
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Learning rates of both Adams.
+    """Learning rates of both optimizers.
 
     Attributes:
         learning_rate: initial rate of both. Paper: 1e-3.
-        halvings: how often the fusion network's rate is halved, at equal distances over the whole run.
-            4 in 100 epochs = every 20 epochs, as in the paper; shorter runs scale along.
+        halvings: how often the fusion network's rate is halved, at equal distances over the whole run. 4 in 100 epochs
+            means every 20 epochs, as in the paper; shorter runs scale along.
         auxiliary_halvings: the same for the auxiliary decoder. Paper: 4. Released code: 0.
         shape: `halvings`, or `cosine`: both rates fall along half a cosine to 0 at the end of the run.
-        warmup: share of the run in which the rates rise linearly from 0, with `cosine`. Paper: none.
+        warmup: with `cosine`, the share of the run in which the rates rise linearly from 0. Paper: none.
     """
 
     learning_rate: float = 1e-3
@@ -45,22 +41,15 @@ class OptimizerConfig:
             raise ValueError(f"schedule.warmup is a share of a 'cosine' run, below 1; got {self.warmup}")
 
 
-def halving_schedule(learning_rate: float, halvings: int, total_steps: int) -> optax.Schedule:
-    """The rate halves `halvings` times, at the ends of equal parts of `total_steps`."""
-    boundaries: dict[int, float] = {}
-    for k in range(1, halvings + 1):
-        # In runs of a few steps several halvings fall together; the first step always has the full rate.
-        boundary = max(1, round(total_steps * k / (halvings + 1)))
-        boundaries[boundary] = boundaries.get(boundary, 1.0) * 0.5
-    return optax.piecewise_constant_schedule(learning_rate, boundaries)
-
-
+@functools.lru_cache(maxsize=8)
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
-    """Adam(0.9, 0.999) for each of the two subtrees `fusion` and `auxiliary` of the parameters.
+    """Combines two Adam(0.9, 0.999), one for each subtree of the parameters, with `optax.multi_transform`.
+
+    The subtrees are `fusion` and `auxiliary`; the latter may be absent.
 
     Args:
         config: the rates.
-        total_steps: length of the whole run in steps; both schedules are scaled to it.
+        total_steps: length of the whole run; both schedules are scaled to it.
     """
     halvings = {"fusion": config.halvings, "auxiliary": config.auxiliary_halvings}
     schedules = {name: halving_schedule(config.learning_rate, n, total_steps) for name, n in halvings.items()}
@@ -69,4 +58,19 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
         fall = optax.cosine_decay_schedule(rate, total_steps - warmup)
         rise = optax.linear_schedule(rate / (warmup + 1), rate, max(warmup, 1))
         schedules = dict.fromkeys(schedules, optax.join_schedules([rise, fall], [warmup]))
-    return optax.multi_transform({name: optax.adam(schedule) for name, schedule in schedules.items()}, labels)
+    return optax.multi_transform({name: optax.adam(schedule) for name, schedule in schedules.items()}, _labels)
+
+
+def _labels(params: Mapping[str, Any]) -> dict[str, str]:
+    """Labels each network's subtree with its own name, which is also that of its optimizer."""
+    return {name: name for name in params}
+
+
+def halving_schedule(learning_rate: float, halvings: int, total_steps: int) -> optax.Schedule:
+    """Returns a schedule that halves the rate `halvings` times, at the ends of equal parts of `total_steps`."""
+    boundaries: dict[int, float] = {}
+    for k in range(1, halvings + 1):
+        # In runs of a few steps several halvings coincide; the first step always has the full rate.
+        boundary = max(1, round(total_steps * k / (halvings + 1)))
+        boundaries[boundary] = boundaries.get(boundary, 1.0) * 0.5
+    return optax.piecewise_constant_schedule(learning_rate, boundaries)

@@ -1,4 +1,4 @@
-"""What training changes from step to step, and how it starts."""
+"""The networks that are trained, and the state that training changes from step to step."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class TrainState:
     Attributes:
         step: number of updates made, int32 scalar.
         params: `{"fusion": ..., "auxiliary": ...}`; without an auxiliary decoder only the first.
-        batch_stats: the norm layers' running statistics, the same subtrees; empty for a network without norms.
-        average: moving average of the fusion network's parameters, which is then what is validated and saved as
-            weights; empty where none is kept.
-        opt_state: state of the optimizer of `make_optimizer`.
+        batch_stats: running statistics of the norm layers, the same subtrees; empty for a network without norms.
+        average: moving average of the fusion network's parameters, which is then validated and saved as the weights;
+            empty where none is kept.
+        opt_state: state of the optimizer.
     """
 
-    # Not a jaxtyping shape: tree.map puts NumPy arrays, shapes and shardings in place of the leaves.
+    # The fields have no jaxtyping shapes: `jax.tree.map` puts NumPy arrays, shapes and shardings in the leaves' place.
     step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
-    # Nor a dict: Orbax takes an empty one for a leaf.
+    # Not annotated as a dict either: Orbax takes an empty one for a leaf.
     average: Any
     opt_state: Any
 
     def variables(self, network: str = "fusion") -> dict[str, Any]:
-        """Linen variables of one network, for `apply`; the fusion network's average where there is one."""
+        """Returns a network's Linen variables for `apply`; for the fusion network the average where there is one."""
         params = self.average if network == "fusion" and self.average else self.params[network]
         return {"params": params, "batch_stats": self.batch_stats[network]}
 
 
 def make_networks(config: ModelConfig, auxiliary: bool = True) -> Networks:
-    """The fusion network and, if wanted, its auxiliary decoder, of the same width.
+    """Makes the fusion network and, where the objective needs it, the auxiliary decoder of the same width.
 
     Raises:
         ValueError: a decoder is wanted for a network without the residual features that it decodes.
@@ -62,11 +62,13 @@ def make_networks(config: ModelConfig, auxiliary: bool = True) -> Networks:
 def create_state(
     networks: Networks, optimizer: optax.GradientTransformation, seed: int, averaged: bool = False
 ) -> TrainState:
-    """A fresh state, determined by `seed`; torch's initialisation for every layer with a norm, He's for the others.
+    """Creates the state before the first step, determined by `seed`.
+
+    Layers with a norm are initialised as in torch, the others as by He.
 
     Args:
         networks: what is trained.
-        optimizer: from `make_optimizer`.
+        optimizer: see `make_optimizer`.
         seed: draws the parameters.
         averaged: whether an average of the fusion network's parameters is kept.
     """
@@ -81,7 +83,7 @@ def create_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats={name: tree.get("batch_stats", {}) for name, tree in variables.items()},
-        # A copy: the step donates the state, and no buffer can be given away twice.
+        # A copy, because the step donates the state and no buffer can be donated twice.
         average=jax.tree.map(jnp.copy, params["fusion"]) if averaged else {},
         opt_state=optimizer.init(params),
     )

@@ -1,7 +1,7 @@
 """SIGKILL and SIGTERM in turn at random moments of a run, saving among them: the same command continues to the same
-parameters.
+parameters, which are those of an uninterrupted run in another process.
 
-Two signals here; for more: `RPFNET_KILL_TRIALS=30 python -m pytest tests/test_killed.py`.
+Two signals here; for more: `RPFNET_KILL_TRIALS=30 python -m pytest tests/training/test_killed.py`.
 """
 
 import os
@@ -14,19 +14,23 @@ from pathlib import Path
 import chex
 import pytest
 
+from configs import smoke
+from rpfnet_jax.pipeline import train_and_evaluate
 from rpfnet_jax.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("RPFNET_KILL_TRIALS", "2"))
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_compilation")]
 
 FIELDS = {
-    "steps": 20 * max(1, KILLS // 3),
+    "steps": 50 * max(1, KILLS // 6),
     "batch_size": 4,
     "data.patches": 10,
     "data.patch_size": 32,
+    "data.augment": True,
     "data.scenes": 2,
     "data.validation_scenes": 1,
+    "mesh.data": "1",  # As this process, which has one device.
     "model.channels": 4,
     "model.stages": 1,
     "log.checkpoint_every_steps": 1,
@@ -43,10 +47,7 @@ def newest(workdir):
     return max((int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdigit()), default=0)
 
 
-def finish(workdir):
-    process = start(workdir)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+def tensors(workdir):
     return load_weights(workdir / "weights.safetensors").variables
 
 
@@ -68,5 +69,15 @@ def test_a_run_that_is_stopped_again_and_again_ends_where_the_uninterrupted_one_
             process.kill()
             process.communicate()
         steps.append(newest(tmp_path / "killed"))
+        # Written with each checkpoint, after it, and never by half.
+        if (tmp_path / "killed" / "weights.safetensors").exists():
+            weights = load_weights(tmp_path / "killed" / "weights.safetensors")
+            assert weights.provenance["checkpoint"]["step"] in (steps[-1], steps[-1] - 1)
     assert 0 < steps[0] < steps[-1] < FIELDS["steps"], steps
-    chex.assert_trees_all_equal(finish(tmp_path / "killed"), finish(tmp_path / "whole"))
+    process = start(tmp_path / "killed")
+    config = smoke.get_config()
+    config.update_from_flattened_dict(FIELDS)
+    train_and_evaluate(config, tmp_path / "whole")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    chex.assert_trees_all_equal(tensors(tmp_path / "killed"), tensors(tmp_path / "whole"))

@@ -8,7 +8,7 @@ import pytest
 
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.training import OptimizerConfig, TrainingPlan, loop, train
+from rpfnet_jax.training import Callbacks, Intervals, OptimizerConfig, StepConfig, TrainingPlan, loop, train
 
 pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
@@ -17,13 +17,13 @@ class Patches:
     """Random patches in the place of a `PatchSource`."""
 
     def __init__(self, count):
-        self.pictures = np.random.default_rng(0).integers(0, 256, (count, 2, 16, 16, 1), dtype=np.uint8)
+        self.images = np.random.default_rng(0).integers(0, 256, (count, 2, 16, 16, 1), dtype=np.uint8)
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def take(self, indices):
-        return {"ir": self.pictures[indices, 0], "vis": self.pictures[indices, 1], "index": indices.astype(np.int32)}
+        return {"ir": self.images[indices, 0], "vis": self.images[indices, 1], "index": indices.astype(np.int32)}
 
     def names(self, indices):
         return [str(index) for index in indices]
@@ -61,21 +61,19 @@ def test_between_two_looks_at_the_terms_nothing_waits_for_the_device(tmp_path, m
         return jax.tree.map(lambda leaf: np.asarray(leaf.hidden), tree)
 
     monkeypatch.setattr(loop, "make_train_step", make)
-    monkeypatch.setattr("rpfnet_jax.training.monitor.jax", SimpleNamespace(device_get=fetch))
+    monkeypatch.setattr("rpfnet_jax.training.monitor.jax", SimpleNamespace(device_get=fetch, jit=jax.jit))
     plan = TrainingPlan(
-        model=ModelConfig(channels=4, stages=1),
-        losses=LossConfig(),
+        model=ModelConfig(channels=4, stages=1, cpm=False, residual_prior=False),
+        losses=LossConfig(auxiliary=False, contrastive=0.0),
         optimizer=OptimizerConfig(),
+        step=StepConfig(),
         total_steps=total,
         batch_size=2,
         seed=0,
-        log_every=4,
-        panels_every=0,
-        validate_every=0,
-        checkpoint_every=0,
+        intervals=Intervals(log=4),
         monitor="score",
     )
-    result = train(plan, Patches(4), tmp_path, lambda variables: {"score": 1.0}, {})
+    result = train(plan, Patches(4), tmp_path, {}, Callbacks(lambda variables: {"score": 1.0}))
     assert result.finished
     assert made.count(OnDevice) == total - 1
     assert fetched == [4, 4, 1]

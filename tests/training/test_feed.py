@@ -1,4 +1,4 @@
-"""Patches that the step cuts itself from pictures on the device."""
+"""The devices of a run, and patches that the step cuts itself from images on the device."""
 
 import json
 import os
@@ -18,14 +18,23 @@ from rpfnet_jax.data.patches import PatchSource, batches, crop_plan
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
-from rpfnet_jax.training.feed import HostFeed, ResidentFeed, collect, cut_patches, fits, make_feed
+from rpfnet_jax.training.feed import (
+    HostFeed,
+    ResidentFeed,
+    collect,
+    cut_patches,
+    fits,
+    local_rows,
+    make_feed,
+    make_mesh,
+)
 
 ROOT = Path(__file__).parents[2]
 SIZES = [(17, 23), (31, 16), (19, 19), (16, 40)]
 
 
 def make_source(folder, count=60, size=16):
-    """Random pictures of different, odd sizes and a plan with all transforms, of `count` patches."""
+    """Random images of different, odd sizes and a plan with all transforms, of `count` patches."""
     generator, pairs = np.random.default_rng(0), []
     for number, shape in enumerate(SIZES):
         pair = Pair(str(number), *(folder / f"{number}_{side}.png" for side in ("ir", "vis")))
@@ -37,7 +46,7 @@ def make_source(folder, count=60, size=16):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make_source(tmp_path_factory.mktemp("pictures"))
+    return make_source(tmp_path_factory.mktemp("images"))
 
 
 @pytest.mark.parametrize("size", [16, 15])
@@ -90,7 +99,7 @@ def test_steps_are_the_same_to_the_bit_and_only_indices_are_sent(source):
     seen = []
     resident = steps(ResidentFeed(source, None), guard="disallow", seen=seen)
     chex.assert_trees_all_equal(resident, steps(HostFeed(source, None)))
-    assert all(pictures is seen[0][0] for pictures, _ in seen)
+    assert all(images is seen[0][0] for images, _ in seen)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(seen))
     assert [(index.dtype, index.shape) for _, index in seen] == [(np.int32, (4,))] * 3
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
@@ -102,9 +111,8 @@ def test_on_two_devices_each_cuts_its_own_share(tmp_path):
 import sys, jax, numpy as np
 from pathlib import Path
 jax.config.update("jax_num_cpu_devices", 2)
-from rpfnet_jax.training.devices import make_mesh
-from rpfnet_jax.training.resident import HostFeed, ResidentFeed
-from tests.training.test_resident import make_source
+from rpfnet_jax.training.feed import HostFeed, ResidentFeed, make_mesh
+from tests.training.test_feed import make_source
 source, mesh = make_source(Path(sys.argv[1]), count=13), make_mesh(2, 4)
 host, device = HostFeed(source, mesh), ResidentFeed(source, mesh)
 first, second = host.batches(4, 0), device.batches(4, 0)
@@ -140,7 +148,7 @@ print("same")
         ("cpu", [1000.0], False),
     ],
 )
-def test_pictures_fit_where_accelerators_have_four_times_the_room(source, platform, limits, expected):
+def test_images_fit_where_accelerators_have_four_times_the_room(source, platform, limits, expected):
     taken = sum(2 * height * width for height, width in SIZES)
     told = [None if limit is None else {"bytes_limit": int(limit * taken)} for limit in limits]
     devices = [SimpleNamespace(platform=platform, memory_stats=lambda stats=stats: stats) for stats in told]
@@ -160,5 +168,95 @@ def test_what_cannot_be_is_refused(source, as_users_run_it):
     with pytest.raises(ValueError, match=r"2800000000 pixels, more than the 2147483647"):
         collect(huge)
     outside = PatchSource(source.pairs, source.plan + np.array([[0, 0, 9, 0]], np.int32), source.size)
-    with pytest.raises(ValueError, match="not within their pictures"):
+    with pytest.raises(ValueError, match="not within their images"):
         collect(outside)
+
+
+class Numbers(PatchSource):
+    """Ten patches that show their own number."""
+
+    def __init__(self):
+        self.loaded = []
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        self.loaded.append(index)
+        patch = np.full((2, 2, 1), index, np.uint8)
+        return {"ir": patch, "vis": patch + 100, "index": np.asarray(index, np.int32)}
+
+
+def as_process(monkeypatch, index, count=2, devices=2):
+    monkeypatch.setattr("jax.process_index", lambda: index)
+    monkeypatch.setattr("jax.process_count", lambda: count)
+    monkeypatch.setattr("jax.local_device_count", lambda: devices)
+
+
+def test_each_process_loads_its_rows_of_the_same_batches(monkeypatch):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1] * 4), ("data",))
+    whole = batches(Numbers(), 4, seed=3)
+    shares = [[], []]
+    for index, share in enumerate(shares):
+        as_process(monkeypatch, index)
+        source = Numbers()
+        iterator = batches(source, 4, 3, lambda length: local_rows(length, mesh))
+        share.extend(next(iterator) for _ in range(7))
+        share.append(iterator.get_state())
+    for step in range(7):
+        batch = next(whole)
+        both = [share[step] for share in shares]
+        for side in ("ir", "vis"):
+            if len(batch["index"]) == 4:
+                assert [len(share[side]) for share in both] == [2, 2]
+                np.testing.assert_array_equal(np.concatenate([share[side] for share in both]), batch[side])
+            else:  # Of two patches, which four devices can't share.
+                for share in both:
+                    np.testing.assert_array_equal(share[side], batch[side])
+        for share in both:
+            np.testing.assert_array_equal(share["index"], batch["index"])
+    assert whole.get_state() == shares[0][-1] == shares[1][-1]
+
+
+def test_a_position_is_that_of_the_whole_batches():
+    first = batches(Numbers(), 4, 3, lambda length: slice(0, 1))
+    for _ in range(4):
+        next(first)
+    second = batches(Numbers(), 4, 3)
+    second.set_state(first.get_state())
+    np.testing.assert_array_equal(next(second)["index"], next(first)["index"])
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "message"),
+    [
+        ("auto", 5, "5 patches computed at once .* can't be divided among 2 processes"),
+        (3, 6, "mesh.data is 3, which can't be divided among 2 processes"),
+        (1, 4, "mesh.data is 1, which can't be divided among 2 processes"),
+        (6, 6, "there are only 4"),
+    ],
+)
+def test_devices_that_two_processes_cant_give_are_refused(monkeypatch, devices, batch_size, message):
+    as_process(monkeypatch, 0)
+    with pytest.raises(ValueError, match=message):
+        make_mesh(devices, batch_size)
+
+
+def test_one_device_needs_no_mesh():
+    assert make_mesh(1, 16) is None
+    assert make_mesh("auto", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [(0, "positive number"), ("all", "positive number"), (1000, "only .* device"), (True, "positive number")],
+)
+def test_impossible_numbers_of_devices_are_refused(devices, message, as_users_run_it):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(devices, 1000)
+
+
+def test_a_number_that_does_not_divide_the_batch_is_refused(monkeypatch):
+    monkeypatch.setattr("jax.local_device_count", lambda: 4)
+    with pytest.raises(ValueError, match=r"mesh\.data is 4, which does not divide the 6 patches"):
+        make_mesh(4, 6)
