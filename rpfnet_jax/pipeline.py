@@ -7,7 +7,6 @@ notebooks.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -38,20 +37,25 @@ from rpfnet_jax.data.patches import PatchSource, crop_plan, steps_per_epoch
 from rpfnet_jax.data.sets import TrainingSets, find_training_sets
 from rpfnet_jax.files import error_message, locked, write_atomically
 from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
-from rpfnet_jax.losses import LossConfig
-from rpfnet_jax.metrics import COLUMNS, LOWER_IS_BETTER, MIN_SIZE, Summary, measure, measure_batch, summarise, to_gray8
-from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config, step_config
+from rpfnet_jax.metrics import (
+    COLUMNS,
+    LOWER_IS_BETTER,
+    METRICS,
+    MIN_SIZE,
+    Summary,
+    measure,
+    measure_batch,
+    summarise,
+    to_gray8,
+)
+from rpfnet_jax.recipes.base import loss_config, model_config, normalised_identity, optimizer_config, step_config
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
 from rpfnet_jax.runtime import available_cores, prepare_process
 from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import (
     Callbacks,
     Compute,
-    DarkeningConfig,
-    GuardConfig,
     Intervals,
-    OptimizerConfig,
     TrainingPlan,
     create_state,
     make_networks,
@@ -142,17 +146,21 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
                 _usable(sets.train, config.data.patch_size, "training"),
                 _usable(sets.validation, MIN_SIZE, "validation"),
             )
-        check_measurable(sets.validation)
-        source = make_patch_source(config, sets.train)
+        sizes = check_measurable(sets.validation)
+        data = config.data
+        source = open_patches(sets.train, data.patches, data.patch_size, config.seed, data.augment)
     identity = run_identity(record, source)
     free = {name: record[name] for name in ("log", "validation", "mesh")}
     check_agreement({**identity, **free, "data.resident": record["data"]["resident"]})
 
+    plan = training_plan(config, len(source))
     weights = workdir / "weights.safetensors"
+    monitored = slice(config.validation.pairs or None)
+    measure_validation = _validation_measure(plan, sizes[monitored])
 
     def validate(variables: dict[str, Any]) -> dict[str, float]:
-        monitored = sets.validation[: config.validation.pairs or None]
-        evaluation = evaluate_pairs(Fuser(output.weights(variables)), monitored, measure=measure_fast)
+        net = Fuser(output.weights(variables))
+        evaluation = evaluate_pairs(net, sets.validation[monitored], measure=measure_validation)
         return {name: value.mean for name, value in evaluation.summary.items()}
 
     def export(step: int, variables: dict[str, Any]) -> None:
@@ -165,7 +173,6 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Trained:
     with fail_together("the workdir"):
         if is_main() and not (workdir / "checkpoints").exists():
             write_config()
-    plan = training_plan(config, len(source))
     result = train(plan, source, workdir, identity, Callbacks(validate, export, normalised_identity))
 
     trained = Trained(result.finished, int(result.state.step), result.seconds)
@@ -237,35 +244,6 @@ def run_identity(record: Mapping[str, Any], source: PatchSource) -> dict[str, An
     return normalised_identity({**identity, "data": {**data, "content_sha256": source.fingerprint()}})
 
 
-def normalised_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes every choice of an identity out, so that those written by different versions can be compared.
-
-    In the records of older versions None, or a missing field, stands for the reading's own value, or for what the
-    program did before there was such a field: the defaults of the dataclasses.
-    """
-
-    def given(group: str) -> dict[str, Any]:
-        return {name: value for name, value in (identity.get(group) or {}).items() if value is not None}
-
-    model, loss, compute = given("model"), given("loss"), given("compute")
-    # An identity that is written out already has no reading, and needs none.
-    reading = model.pop("reading", "paper")
-    optimizer = dataclasses.asdict(OptimizerConfig(identity["learning_rate"], **given("schedule")))
-    return {
-        **identity,
-        "model": dataclasses.asdict(ModelConfig.preset(reading, **model)),
-        "loss": dataclasses.asdict(LossConfig.preset(loss.pop("reading", reading), **loss)),
-        "learning_rate": optimizer.pop("learning_rate"),
-        "schedule": optimizer,
-        "guard": dataclasses.asdict(GuardConfig(**given("guard"))),
-        "darkening": dataclasses.asdict(DarkeningConfig(**given("darkening"))),
-        "average": identity.get("average") or 0.0,
-        # Rematerialisation only rounds differently.
-        "compute": {name: compute.get(name, getattr(Compute(), name)) for name in ("accumulate", "precision")},
-        "data": {"functional": "vis", **given("data")},
-    }
-
-
 def untrained(config: ConfigDict) -> Weights:
     """Returns the configured network with its initial parameters: the zero point of any comparison."""
     model, optimizer = model_config(config), make_optimizer(optimizer_config(config), total_steps=1)
@@ -291,12 +269,6 @@ def open_training_sets(data: ConfigDict, workdir: Path, seed: int) -> TrainingSe
             write_scenes(scenes / "validation", data.validation_scenes, seed + _VALIDATION_SEED),
         )
     return find_training_sets(data, seed)
-
-
-def make_patch_source(config: ConfigDict, pairs: Sequence[Pair]) -> PatchSource:
-    """Opens the training patches that a configuration describes; see `open_patches`."""
-    data = config.data
-    return open_patches(pairs, data.patches, data.patch_size, config.seed, data.augment)
 
 
 def open_patches(pairs: Sequence[Pair], count: int, size: int, seed: int, augment: bool = False) -> PatchSource:
@@ -352,10 +324,30 @@ def trained_role(weights: Weights) -> Role:
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, float]]
 
 
-def measure_fast(fused: np.ndarray, ir: np.ndarray, vis: np.ndarray) -> dict[str, float]:
-    """Measures one image like `rpfnet_jax.metrics.measure`, with the compiled metrics in float32."""
-    columns = measure_batch(fused[None], ir[None], vis[None])
-    return {name: float(values[0]) for name, values in columns.items()}
+# Compiling the metrics takes as long as the reference takes for about so many images of 500x330.
+_COMPILED_METRICS_PAY_FROM = 32
+
+
+def _validation_measure(plan: TrainingPlan, sizes: Sequence[tuple[int, int]]) -> Measure:
+    """Chooses how the validation images of a run are measured while it trains.
+
+    A run that validates many images uses the compiled metrics, on the central part of each image of a size that all
+    of them have, so that one program serves them all; of the columns without a compiled form only the plan's monitor
+    is measured then. A short run uses the reference. The final evaluation uses the reference in any case.
+    """
+    every = plan.intervals.validation
+    validations = -(-plan.total_steps // every) if every else 1
+    if validations * len(sizes) < _COMPILED_METRICS_PAY_FROM:
+        return measure
+    height, width = (min(side) for side in zip(*sizes, strict=True))
+    columns = [column for column, metric in METRICS.items() if metric.twin or column == plan.monitor]
+
+    def measure_centre(*images: np.ndarray) -> dict[str, float]:
+        top, left = (images[0].shape[0] - height) // 2, (images[0].shape[1] - width) // 2
+        parts = [image[None, top : top + height, left : left + width] for image in images]
+        return {column: float(values[0]) for column, values in measure_batch(*parts, columns).items()}
+
+    return measure_centre
 
 
 def evaluate_pairs(

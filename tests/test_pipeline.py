@@ -23,15 +23,18 @@ from rpfnet_jax.data.patches import PatchSource
 from rpfnet_jax.data.sets import DataMissingError
 from rpfnet_jax.files import locked
 from rpfnet_jax.inference import Fuser
+from rpfnet_jax.metrics import measure
 from rpfnet_jax.pipeline import (
+    _validation_measure,
     evaluate_pairs,
-    make_patch_source,
-    normalised_identity,
+    open_patches,
     open_training_sets,
     train_and_evaluate,
+    training_plan,
     untrained,
 )
 from rpfnet_jax.recipes import base
+from rpfnet_jax.recipes.base import normalised_identity
 from rpfnet_jax.training import CheckpointError, DivergedError, make_train_step
 from rpfnet_jax.training.loop import Interrupt
 from rpfnet_jax.training.monitor import read_scalars
@@ -415,10 +418,9 @@ def test_a_plain_folder_of_two_sides_is_split(finished, tmp_path):
 
 
 def test_both_sides_of_a_patch_come_from_the_same_place(finished):
-    config = tiny_config(**{"data.augment": True})
     pairs = find_pairs(finished[0] / "scenes" / "train")
     same = [type(pair)(pair.name, pair.vis, pair.vis) for pair in pairs]
-    source = make_patch_source(config, same)
+    source = open_patches(same, count=10, size=32, seed=0, augment=True)
     assert len(source) == 10
     for index in range(10):
         item = source[index]
@@ -563,3 +565,25 @@ def test_wrong_use_is_one_clear_error(tmp_path, arguments, message):
     assert message in done.stderr + done.stdout
     if message.startswith("error"):
         assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return training_plan(tiny_config(steps=30), patches=10)
+
+
+def test_long_runs_measure_a_common_part_of_all_images_with_the_compiled_metrics(plan, monkeypatch):
+    def batch_of_one(fused, ir, vis, columns):
+        # The compiled metrics have tests of their own, and compiling all of them takes a minute.
+        row = measure(fused[0], ir[0], vis[0])
+        return {name: np.array([row[name]]) for name in columns}
+
+    monkeypatch.setattr("rpfnet_jax.pipeline.measure_batch", batch_of_one)
+    images = np.random.default_rng(0).integers(0, 256, (3, 50, 60), dtype=np.uint8)
+    columns = _validation_measure(plan, [(50, 60), (48, 64), (44, 48), (46, 90)])(*images)
+    reference = measure(*images[:, 3:47, 6:54])
+    np.testing.assert_equal(columns, {name: value for name, value in reference.items() if name != "fmi"})
+
+
+def test_short_runs_measure_with_the_reference(plan):
+    assert _validation_measure(plan, [(50, 60)] * 2) is measure

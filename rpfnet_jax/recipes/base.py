@@ -7,6 +7,7 @@ Assigning to a field that does not exist is an error.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -14,7 +15,7 @@ from ml_collections.config_dict import placeholder
 
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig, Reading
-from rpfnet_jax.training import DarkeningConfig, GuardConfig, OptimizerConfig, StepConfig
+from rpfnet_jax.training import Compute, DarkeningConfig, GuardConfig, OptimizerConfig, StepConfig
 
 
 def get_config(reading: Reading = "paper") -> ConfigDict:
@@ -129,3 +130,32 @@ def optimizer_config(config: ConfigDict) -> OptimizerConfig:
 def step_config(config: ConfigDict) -> StepConfig:
     """Returns what a configuration asks of each update besides following the gradient."""
     return StepConfig(GuardConfig(**config.guard), DarkeningConfig(**config.darkening), config.seed, config.average)
+
+
+def normalised_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes every choice of an identity out, so that those written by different versions can be compared.
+
+    In the records of older versions None, or a missing field, stands for the reading's own value, or for what the
+    program did before there was such a field: the defaults of the dataclasses.
+    """
+
+    def given(group: str) -> dict[str, Any]:
+        return {name: value for name, value in (identity.get(group) or {}).items() if value is not None}
+
+    model, loss, compute = given("model"), given("loss"), given("compute")
+    # An identity that is written out already has no reading, and needs none.
+    reading = model.pop("reading", "paper")
+    optimizer = dataclasses.asdict(OptimizerConfig(identity["learning_rate"], **given("schedule")))
+    return {
+        **identity,
+        "model": dataclasses.asdict(ModelConfig.preset(reading, **model)),
+        "loss": dataclasses.asdict(LossConfig.preset(loss.pop("reading", reading), **loss)),
+        "learning_rate": optimizer.pop("learning_rate"),
+        "schedule": optimizer,
+        "guard": dataclasses.asdict(GuardConfig(**given("guard"))),
+        "darkening": dataclasses.asdict(DarkeningConfig(**given("darkening"))),
+        "average": identity.get("average") or 0.0,
+        # Rematerialisation only rounds differently.
+        "compute": {name: compute.get(name, getattr(Compute(), name)) for name in ("accumulate", "precision")},
+        "data": {"functional": "vis", **given("data")},
+    }

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cases import METRICS, STUDIES
-from rpfnet_jax.pipeline import make_patch_source, untrained
+from rpfnet_jax.pipeline import open_patches, untrained
 from rpfnet_jax.recipes import flir
 from rpfnet_jax.recipes.base import loss_config, model_config, optimizer_config
 from rpfnet_jax.scenes.scene import write_scenes
@@ -55,7 +55,7 @@ def scenes(tmp_path_factory):
 def train_once(case, scenes):
     """Returns the state after one step of the tiny network, the step's terms, and the panels before it."""
     config = configure(case, **TINY)
-    batch = make_patch_source(config, scenes).head(2)
+    batch = open_patches(scenes, config.data.patches, config.data.patch_size, config.seed).head(2)
     losses = loss_config(config)
     networks = make_networks(model_config(config), losses.auxiliary)
     optimizer = make_optimizer(optimizer_config(config), 10)
