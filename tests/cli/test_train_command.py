@@ -84,7 +84,7 @@ def test_old_command_lines_work():
     ("arguments", "message"),
     [
         (["--config=nowhere"], "--config=nowhere: neither a file nor one of the recipes flir, flir_released,"),
-        (["--config=flir:printed"], "--config=flir:printed: model.reading must be one of ['paper', 'released']"),
+        (["--config=flir:printed"], "--config=flir:printed: model.reading must be one of paper, released; got"),
         (["--config=flir_plus:huge"], "flir_plus has the variants plus and small, got 'huge'"),
         (["--config=flir", "--config.modle.stages=2"], 'no such field: modle. Did you mean "model"'),
         (["--config=flir", "--config.loss.xyz=2"], "no such field: xyz"),
