@@ -93,6 +93,8 @@ class Fuser(ImageFuser):
         Raises:
             ValueError: an impossible value, or an `adapt` without effect.
         """
+        if norm is adapt is color_range is None:
+            return self
         other = copy.copy(self)
         other.defaults = self._override(norm, adapt, color_range)
         return other
