@@ -48,8 +48,7 @@ def joined(
 
     Raises:
         ValueError: fields that contradict each other, or `auto` detects nothing.
-        OSError: JAX can't join, because it is in use already, say. (Without an answer for 5 minutes JAX ends the
-            process.)
+        OSError: JAX can't join. (Without an answer for 5 minutes JAX ends the process.)
     """
     automatic = coordinator == "auto"
     for name, value in {"processes": processes, "process_id": process_id}.items():
