@@ -342,10 +342,10 @@ def _validation_measure(plan: TrainingPlan, sizes: Sequence[tuple[int, int]]) ->
     height, width = (min(side) for side in zip(*sizes, strict=True))
     columns = [column for column, metric in METRICS.items() if metric.twin or column == plan.monitor]
 
-    def measure_centre(*images: np.ndarray) -> dict[str, float]:
-        top, left = (images[0].shape[0] - height) // 2, (images[0].shape[1] - width) // 2
-        parts = [image[None, top : top + height, left : left + width] for image in images]
-        return {column: float(values[0]) for column, values in measure_batch(*parts, columns).items()}
+    def measure_centre(fused: np.ndarray, ir: np.ndarray, vis: np.ndarray) -> dict[str, float]:
+        top, left = (fused.shape[0] - height) // 2, (fused.shape[1] - width) // 2
+        fused, ir, vis = (image[None, top : top + height, left : left + width] for image in (fused, ir, vis))
+        return {column: float(values[0]) for column, values in measure_batch(fused, ir, vis, columns).items()}
 
     return measure_centre
 
