@@ -14,6 +14,7 @@ Both trees share a compilation cache that starts empty: a function is compiled t
 from __future__ import annotations
 
 import argparse
+import collections
 import csv
 import dataclasses
 import functools
@@ -21,6 +22,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +119,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(parents=True)
+    # A run that is ended takes its child and its temporary folder with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="same_behaviour_") as temporary:
         work = (options.keep or Path(temporary)).resolve()
@@ -238,16 +242,17 @@ def ways(net, inputs: Path) -> Iterator[tuple[str, Callable[[], dict[str, np.nda
     """Yields each way to use a network: its name, and a function that gives named arrays."""
     arrays = np.load(inputs / "arrays.npz")
     ir, vis, deep_ir, deep_vis = (arrays[name][0] for name in ("small_ir", "small_vis", "deep_ir", "deep_vis"))
+    exact = {"dtype": "float32"}
     odd = arrays["odd_ir"][0], arrays["odd_vis"][0]
 
     def by_norm(norm: str) -> dict[str, np.ndarray]:
         deep = net.using(norm=norm).fuse(deep_ir, vis)
-        return {"call": net.fuse(ir, vis, norm=norm, dtype="float32"), "using": deep}
+        return {"call": net.fuse(ir, vis, norm=norm, **exact), "using": deep}
 
     def by_input() -> dict[str, np.ndarray]:
         return {
             "16 bits": net.fuse(deep_ir, deep_vis, dtype="uint16"),
-            "float": net.fuse(ir / np.float32(255), vis / np.float32(255), dtype="float32"),
+            "float": net.fuse(ir / np.float32(255), vis / np.float32(255), **exact),
             "grey": net.fuse(ir, vis[..., 1]),
             "grey, 16 bits, with a channel": net.fuse(deep_ir[..., None], deep_vis[..., :1], dtype="uint16"),
             "infrared in colour": net.fuse(np.stack([ir, ir, ir // 2], axis=-1), vis),
@@ -261,18 +266,18 @@ def ways(net, inputs: Path) -> Iterator[tuple[str, Callable[[], dict[str, np.nda
     yield "inputs", by_input
     yield "outputs", lambda: {dtype: net.fuse(ir, vis, dtype=dtype) for dtype in ("uint8", "uint16", "float32")}
     yield "studio", lambda: {"image": net.using(color_range="studio").fuse(ir, vis)}
-    yield "odd size", lambda: {"default": net.fuse(*odd, dtype="float32"), "running": net.fuse(*odd, norm="running")}
-    yield "tiles", lambda: {"64": net.in_tiles(64).fuse(*odd, dtype="float32"), "64, 8": net.in_tiles(64, 8).fuse(*odd)}
+    yield "odd size", lambda: {"default": net.fuse(*odd, **exact), "running": net.fuse(*odd, norm="running")}
+    yield "tiles", lambda: {"64": net.in_tiles(64).fuse(*odd, **exact), "64, 8": net.in_tiles(64, 8).fuse(*odd)}
     # The fourth pair differs in size and has to fail without costing the others.
     many = [*zip(arrays["small_ir"], arrays["small_vis"], strict=True), (ir, odd[1]), odd]
-    yield "many", lambda: {str(result.index): image_of(result) for result in net.fuse_many(many, batch_size=3)}
+    yield "many", lambda: {str(result.index): image_of(result) for result in net.fuse_many(many, batch_size=3, **exact)}
     yield "features", lambda: feature_maps(net.features(ir, vis))
 
 
 def image_of(result) -> np.ndarray:
     """Gives the image of a result of `fuse_many`, by its present or its old name; an empty one if it failed."""
     image = result.image if hasattr(result, "image") else result.picture
-    return image if result.error is None else np.zeros((0, 0), np.uint8)
+    return image if result.error is None else np.zeros((0, 0), np.float32)
 
 
 def feature_maps(stages) -> dict[str, np.ndarray]:
@@ -289,16 +294,23 @@ def compare(old: Path, new: Path) -> tuple[str, str]:
     alone = sorted(before.keys() ^ after.keys())
     if alone or not before:
         return "nothing", f"DIFFERS: only one has {', '.join(alone[:5])}" if alone else "FAILED: nothing to compare"
-    images = [name for name in before if name.endswith((".png", ".tif")) or name.startswith("images.npz")]
-    values = [name for name in before if name not in images]
-    compared = ", ".join(f"{len(names)} {kind}" for kind, names in (("images", images), ("arrays", values)) if names)
-    parts = []
-    for kind, names in (("images", images), ("arrays", values)):
-        pairs = {name: (before[name], after[name]) for name in names if not same(before[name], after[name])}
-        if pairs:
-            how = difference(list(pairs.values()), kind == "images")
-            parts.append(f"{len(pairs)} {kind} by {how}, first {next(iter(pairs))}")
-    return compared, f"DIFFERS: {'; '.join(parts)}" if parts else "equal"
+    kinds = {name: kind_of(name) for name in before}
+    compared, parts = [], []
+    for kind, count in sorted(collections.Counter(kinds.values()).items()):
+        compared.append(f"{count} {kind}")
+        pairs = {name: (before[name], after[name]) for name in before if kinds[name] == kind}
+        changed = {name: pair for name, pair in pairs.items() if not same(*pair)}
+        if changed:
+            how = difference(list(changed.values()), kind == "images")
+            parts.append(f"{len(changed)} {kind} by {how}, first {next(iter(changed))}")
+    return ", ".join(compared), f"DIFFERS: {'; '.join(parts)}" if parts else "equal"
+
+
+def kind_of(name: str) -> str:
+    """Tells from where an array was read what it is."""
+    if ".safetensors:" in name:
+        return "parameters"
+    return "images" if name.endswith((".png", ".tif")) or name.startswith("images.npz") else "feature maps or metrics"
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -310,7 +322,9 @@ def difference(pairs: list[tuple[np.ndarray, np.ndarray]], images: bool) -> str:
     """Says how much arrays differ that do: images in grey levels of 8 bits, others in their own values."""
     if any(a.dtype != b.dtype or a.shape != b.shape for a, b in pairs):
         return "their types or shapes"
-    apart = [np.abs(b.astype(float) - a.astype(float)) for a, b in pairs]
+    floats = [(a.astype(float), b.astype(float)) for a, b in pairs]
+    # A metric may be undefined, which is no difference where both are.
+    apart = [np.where(np.isnan(a) & np.isnan(b), 0, np.abs(b - a)) for a, b in floats]
     if not images:
         return f"at most {max(float(array.max()) for array in apart):.3g}"
     steps = [255 if a.dtype.kind == "f" else 255 / np.iinfo(a.dtype).max for a, _ in pairs]
