@@ -142,14 +142,14 @@ def normalised_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     def given(group: str) -> dict[str, Any]:
         return {name: value for name, value in (identity.get(group) or {}).items() if value is not None}
 
-    model, loss, compute = given("model"), given("loss"), given("compute")
+    model, compute = identity["model"], given("compute")
     # An identity that is written out already has no reading, and needs none.
-    reading = model.pop("reading", "paper")
+    reading: Any = model.get("reading") or "paper"
     optimizer = dataclasses.asdict(OptimizerConfig(identity["learning_rate"], **given("schedule")))
     return {
         **identity,
-        "model": dataclasses.asdict(ModelConfig.preset(reading, **model)),
-        "loss": dataclasses.asdict(LossConfig.preset(loss.pop("reading", reading), **loss)),
+        "model": dataclasses.asdict(ModelConfig.from_fields(model, reading)),
+        "loss": dataclasses.asdict(LossConfig.from_fields(identity["loss"], reading)),
         "learning_rate": optimizer.pop("learning_rate"),
         "schedule": optimizer,
         "guard": dataclasses.asdict(GuardConfig(**given("guard"))),

@@ -7,7 +7,6 @@ from rpfnet_jax.weights.store import (
     Weights,
     WeightsError,
     check_weights_name,
-    digest_variables,
     save_weights,
 )
 from rpfnet_jax.weights.torch_names import to_torch
@@ -18,7 +17,6 @@ __all__ = [
     "Weights",
     "WeightsError",
     "check_weights_name",
-    "digest_variables",
     "load_weights",
     "save_weights",
     "shipped_names",

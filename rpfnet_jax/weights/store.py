@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -213,13 +212,3 @@ def listing(names: Sequence[str]) -> str:
     """Names the first few of a list, and counts the others."""
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return ", ".join(printable(name) for name in names[:_MAX_LISTED]) + more
-
-
-def digest_variables(variables: Mapping[str, Any]) -> str:
-    """Computes the SHA-256 of names, shapes and values of nested arrays; a run's checkpoints carry it."""
-    digest = hashlib.sha256()
-    for name, value in sorted(flatten_dict(variables, sep="/").items()):
-        array = np.asarray(value)
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
