@@ -17,18 +17,20 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 # Small programs too: reading one takes a quarter of the time of compiling it, and every worker needs the same ones.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+# XLA compiles two to three times as fast without optimising, and a test runs each program only a few times.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+jax.config.update("jax_disable_most_optimizations", True)
 # GPUs would otherwise multiply in TF32, which is too coarse for the tolerances of the tests.
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
-@pytest.fixture(scope="module")
-def cheap_compilation():
-    """Makes XLA compile fast to slow code, here and in subprocesses: for tests that run a function a few times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture
+def optimised_compilation(monkeypatch: pytest.MonkeyPatch):
+    """Makes XLA optimise as it does for users: for tests of memory, operations counted, and equal bits."""
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,6 @@ def test_notebook_is_stripped(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cheap_compilation")
 def test_notebook_runs_shows_images_and_warns_of_nothing(notebook, tmp_path, monkeypatch):
     # The user's own start-up files and matplotlib backend must not matter, and the package need not be installed.
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):

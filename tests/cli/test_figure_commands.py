@@ -72,7 +72,6 @@ def test_weights_of_the_readings_differ(rpfnet, images, pair, tmp_path):
     assert (opened(tmp_path / "plus.png") != opened(tmp_path / "printed.png")).any()
 
 
-@pytest.mark.usefixtures("cheap_compilation")
 def test_features(rpfnet, images, pair, weights_path, tmp_path):
     out = tmp_path / "features.pdf"
     assert rpfnet("figure", "features", f"--weights={weights_path}", *pair, f"--out={out}").code == 0
@@ -112,7 +111,6 @@ def test_psd_of_a_pair_and_of_folders(rpfnet, images, pair, folders, tmp_path):
     assert opened(figure).std() > 10
 
 
-@pytest.mark.usefixtures("cheap_compilation")
 def test_cost(rpfnet, weights_path, net):
     done = rpfnet("cost", f"--weights={weights_path}", "--size=40x24")
     cost = fusion_cost(net, 24, 40)

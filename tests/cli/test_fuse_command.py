@@ -13,9 +13,6 @@ from rpfnet_jax.data.images import read_gray, read_image
 from rpfnet_jax.inference import load
 from tests.cli.helpers import files, one_line, paths, replace
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
-
 # What is written.
 
 

@@ -18,9 +18,6 @@ from rpfnet_jax.registration import resize_to
 from rpfnet_jax.weights import Weights, load_weights, save_weights
 from tests.cli.helpers import files, one_line, paths, reasons, replace
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
-
 # Unusual images that must work.
 
 

@@ -11,8 +11,6 @@ from rpfnet_jax.inference import load
 from rpfnet_jax.video.read import open_clip
 from rpfnet_jax.video.write import ClipWriter
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 COUNT = 5
 
 

@@ -14,8 +14,6 @@ from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import calibrate
 from rpfnet_jax.weights import load_weights, save_weights, to_torch
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 
 def test_convert_the_authors_file_and_back(released_path, tmp_path, capsys):
     ours, theirs, again = (tmp_path / f"{name}.safetensors" for name in ("ours", "theirs", "again"))

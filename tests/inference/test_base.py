@@ -24,7 +24,6 @@ def run(pairs, compute=fake_compute, size=1):
     return stream(pairs, lambda pair: pair, compute, lambda shape: size)
 
 
-@pytest.mark.usefixtures("cheap_compilation")
 def test_many_equals_one_by_one_and_a_bad_pair_costs_only_itself(net, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
     good = [(IR, RGB), (IR[:20], RGB[:20]), (IR.T.copy(), RGB[..., 0].T.copy())]

@@ -67,7 +67,6 @@ def cost(released):
     return fusion_cost(released, HEIGHT, WIDTH)
 
 
-@pytest.mark.usefixtures("cheap_compilation")
 class TestCost:
     def test_parameters_and_transforms(self, released, cost):
         assert cost.parameters == sum(leaf.size for leaf in jax.tree.leaves(released.variables["params"]))

@@ -18,8 +18,6 @@ from rpfnet_jax.model import ModelConfig, RPFNet, fold
 from rpfnet_jax.training import calibrate
 from rpfnet_jax.weights import save_weights
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 RNG = np.random.default_rng(0)
 IR = RNG.integers(0, 256, (23, 31), dtype=np.uint8)
 RGB = RNG.integers(0, 256, (23, 31, 3), dtype=np.uint8)

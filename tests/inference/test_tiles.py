@@ -14,8 +14,6 @@ from rpfnet_jax.inference.tiles import fuse_in_tiles
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import Weights
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 RNG = np.random.default_rng(0)
 IR = RNG.integers(0, 256, (23, 31), dtype=np.uint8)
 RGB = RNG.integers(0, 256, (23, 31, 3), dtype=np.uint8)

@@ -16,7 +16,6 @@ from rpfnet_jax.losses import (
 )
 from rpfnet_jax.metrics import measure
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 compiled = jax.jit(objective, static_argnums=4)
 
 

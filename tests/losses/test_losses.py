@@ -29,7 +29,6 @@ from rpfnet_jax.losses import (
 )
 from rpfnet_jax.losses.contrastive import spectral_l1
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 PAPER, RELEASED = LossConfig.preset("paper"), LossConfig.preset("released")
 READINGS = pytest.mark.parametrize("config", [PAPER, RELEASED], ids=["paper", "released"])
 

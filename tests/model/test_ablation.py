@@ -6,16 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax.model import ModelConfig, RPFNet, init_variables, variable_shapes
+from rpfnet_jax.model import ModelConfig, RPFNet, variable_shapes
 from rpfnet_jax.model.layers import NormContext
 from rpfnet_jax.model.transformer import WINDOW, TransformerBlock
+from tests.networks import random_variables
 
 CASES = {
     "transformer": {"fusion_block": "transformer"},
     "no cpm": {"cpm": False},
     "no prior": {"residual_prior": False, "cpm": False},
 }
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
 def parameters(config: ModelConfig) -> int:
@@ -45,7 +45,7 @@ def test_what_is_left_out_has_no_parameters(fields, expected, gone, share_stages
 def test_batch_equals_one_by_one_and_any_size_is_kept(fields, flir_patches):
     model = RPFNet(ModelConfig(channels=8, stages=2, **fields))
     ir, vis = (side[:, :29, :34] for side in flir_patches)
-    variables = init_variables(model, jax.random.key(0), ir, vis)
+    variables = random_variables(model, ir, vis)
     apply = jax.jit(model.apply)
     together = apply(variables, ir, vis)
     assert together.shape == ir.shape
@@ -58,8 +58,8 @@ def test_features_have_none_where_there_is_no_branch(flir_patches):
 
     def features(**fields):
         model = RPFNet(ModelConfig(channels=4, stages=2, **fields))
-        variables = init_variables(model, jax.random.key(0), ir, vis)
-        return model.apply(variables, ir, vis, features=True)[1]
+        variables = random_variables(model, ir, vis)
+        return jax.jit(lambda: model.apply(variables, ir, vis, features=True)[1])()
 
     for stage in features(cpm=False, residual_prior=False):
         assert stage.residual is None
@@ -76,9 +76,10 @@ def test_without_a_cpm_the_branches_do_not_hear_of_each_other(flir_patches):
     moved = {}
     for cpm in (True, False):
         model = RPFNet(ModelConfig(channels=4, stages=2, cpm=cpm))
-        variables = init_variables(model, jax.random.key(0), ir, vis)
+        variables = random_variables(model, ir, vis)
         # Adding the same to both sources leaves the residual map as it is.
-        stages = [model.apply(variables, a, b, features=True)[1][-1] for a, b in ((ir, vis), (ir**2, vis - ir + ir**2))]
+        apply = jax.jit(lambda a, b, model=model, v=variables: model.apply(v, a, b, features=True)[1][-1])
+        stages = [apply(a, b) for a, b in ((ir, vis), (ir**2, vis - ir + ir**2))]
         moved[cpm] = float(jnp.abs(stages[0].residual - stages[1].residual).max())
     assert moved[False] < 1e-4
     assert moved[True] > 1e-2
@@ -97,7 +98,7 @@ class AtStage(nn.Module):
 
 def block(x, stage, channels=8):
     module = AtStage(channels, stage)
-    return jax.jit(module.apply)(init_variables(module, jax.random.key(0), x), x)
+    return jax.jit(module.apply)(random_variables(module, x), x)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -137,6 +138,6 @@ def test_every_width_of_the_network_is_one_of_the_block(channels):
 def test_gradients_of_the_block_are_finite_for_flat_features():
     x = jnp.zeros((1, 17, 19, 8))
     module = AtStage(8, 1)
-    variables = init_variables(module, jax.random.key(0), x)
+    variables = random_variables(module, x)
     grads = jax.jit(jax.grad(lambda v: module.apply(v, x).sum()))(variables)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))

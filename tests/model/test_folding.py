@@ -4,9 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables
-
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
+from rpfnet_jax.model import ModelConfig, RPFNet, fold
+from tests.networks import random_variables
 
 
 @pytest.mark.parametrize(
@@ -24,13 +23,7 @@ pytestmark = pytest.mark.usefixtures("cheap_compilation")
 def test_folding_changes_nothing(flir_patches, reading, fields):
     config = ModelConfig.preset(reading, channels=4, stages=2, **fields)
     ir, vis = (side[:1, :20, :23] for side in flir_patches)
-    variables = init_variables(RPFNet(config), jax.random.key(0), ir, vis)
-    rng = np.random.default_rng(0)
-    # Statistics that are not those of a fresh network; variances stay positive.
-    statistics = jax.tree.map(
-        lambda leaf: leaf + (rng.random(leaf.shape, np.float32) - 0.5) / 5, variables["batch_stats"]
-    )
-    variables = {"params": variables["params"], "batch_stats": statistics}
+    variables = random_variables(RPFNet(config), ir, vis)
     expected = jax.jit(lambda v: RPFNet(config).apply(v, ir, vis, norm="running"))(variables)
     folded_config, folded = fold(config, variables)
     assert set(folded) == {"params"}

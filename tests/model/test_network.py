@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet, RuntimeOptions, init_variables
 from rpfnet_jax.ops import spectral
+from tests.networks import random_variables
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 SMALL = ModelConfig(channels=8, stages=2)
 
 
@@ -37,19 +37,10 @@ def network():
 
 
 def trained(reading: str):
-    """A small network of one reading."""
+    """A small network of one reading; its running statistics are as after some training."""
     model = RPFNet(ModelConfig.preset(reading, channels=8, stages=2))
     image = jnp.zeros((1, 16, 16, 1))
-    variables = init_variables(model, jax.random.key(1), image, image)
-    # Running statistics as after some training: none at its initial value, no two stages alike.
-    keys = iter(jax.random.split(jax.random.key(2), 100))
-
-    def statistics(path, leaf):
-        drawn = 0.1 * jax.random.uniform(next(keys), leaf.shape)
-        return drawn / 2 if path[-1].key == "mean" else 0.1 + drawn
-
-    stats = jax.tree.map_with_path(statistics, variables["batch_stats"])
-    return model, {**variables, "batch_stats": stats}
+    return model, random_variables(model, image, image)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +125,8 @@ def test_adaptive_mode_has_image_and_running_as_its_ends(network, flir_patches):
 @pytest.mark.parametrize("reading", ["paper", "released"])
 def test_features_are_those_of_every_stage(reading, flir_patches):
     model, variables = trained(reading)
-    fused, stages = model.apply(variables, *flir_patches, features=True)
-    np.testing.assert_array_equal(fused, model.apply(variables, *flir_patches))
+    fused, stages = compiled(model)(variables, *flir_patches, features=True)
+    np.testing.assert_array_equal(fused, compiled(model)(variables, *flir_patches))
     assert len(stages) == 2
     for stage in stages:
         assert {maps.shape for maps in stage} == {(2, 48, 56, 8)}
@@ -145,7 +136,7 @@ def test_features_are_those_of_every_stage(reading, flir_patches):
 def test_unused_attention_of_the_released_reading_costs_nothing(flir_patches):
     def optimised(config):
         model = RPFNet(config)
-        variables = init_variables(model, jax.random.key(0), *flir_patches)
+        variables = random_variables(model, *flir_patches)
         compiled = jax.jit(model.apply).lower(variables, *flir_patches).compile()
         return compiled.cost_analysis()["flops"], variables
 
@@ -187,11 +178,14 @@ def test_runtime_options_change_neither_parameters_nor_types(reading, norm, monk
     seen = []
     rfft2 = spectral.rfft2
     monkeypatch.setattr(spectral, "rfft2", lambda x: [seen.append(x.dtype), rfft2(x)][1])
-    plain = model.apply(variables, ir, vis, norm=norm, mutable=["batch_stats"])
+
+    def run(model):
+        return jax.jit(lambda v: model.apply(v, ir, vis, norm=norm, mutable=["batch_stats"]))(variables)
+
+    plain = run(model)
     for runtime, tolerance in ((RuntimeOptions(remat=True), 1e-6), (RuntimeOptions(precision="bfloat16"), 0.05)):
         other = model.clone(runtime=runtime)
         initial = jax.eval_shape(other.init, jax.random.key(1), ir, vis)
         chex.assert_trees_all_equal_shapes_and_dtypes(initial, variables)
-        result = other.apply(variables, ir, vis, norm=norm, mutable=["batch_stats"])
-        chex.assert_trees_all_close(result, plain, atol=tolerance)
+        chex.assert_trees_all_close(run(other), plain, atol=tolerance)
     assert set(seen) == {jnp.dtype("float32")}

@@ -9,8 +9,8 @@ import pytest
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
 from rpfnet_jax.ops.filters import starlet
 from rpfnet_jax.ops.tone import exposed_sum
+from tests.networks import random_variables
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 apply = jax.jit(RPFNet(CONFIG).apply, static_argnames=("norm", "features"))
 
@@ -57,16 +57,16 @@ def test_signals_neither_die_nor_explode_at_the_start(variables, images):
 
 def test_a_silent_head_gives_the_base(images):
     model = RPFNet(ModelConfig(channels=8, stages=1, base="exposed_sum"))
-    variables = init_variables(model, jax.random.key(0), *images)
+    variables = random_variables(model, *images)
     out = variables["params"]["head"]["out"]
     variables["params"]["head"]["out"] = jax.tree.map(jnp.zeros_like, out)
     bounded = jnp.clip(exposed_sum(*images), 0.5 / 255, 1 - 0.5 / 255)
-    np.testing.assert_allclose(model.apply(variables, *images), bounded, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(model.apply)(variables, *images), bounded, atol=1e-6)
 
 
 def test_the_head_weighs_details_of_both_sources(images):
     config = ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum", details=2)
-    variables = init_variables(RPFNet(config), jax.random.key(0), *images)
+    variables = random_variables(RPFNet(config), *images)
     out = variables["params"]["head"]["out"]
     assert out["kernel"].shape == (3, 3, 2, 5)
     # Only a bias is not zero: that of the map that weighs the infrared image's second scale.
@@ -83,6 +83,6 @@ def test_the_head_weighs_details_of_both_sources(images):
 def test_black_and_white_have_finite_gradients():
     model = RPFNet(ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum"))
     image = jnp.concatenate([jnp.zeros((1, 8, 16, 1)), jnp.ones((1, 8, 16, 1))], axis=1)
-    variables = init_variables(model, jax.random.key(0), image, image)
+    variables = random_variables(model, image, image)
     gradient = jax.jit(jax.grad(lambda params, image: model.apply({"params": params}, image, image).sum(), (0, 1)))
     chex.assert_tree_all_finite(gradient(variables["params"], image))

@@ -15,8 +15,6 @@ from rpfnet_jax.model import AuxiliaryDecoder
 from rpfnet_jax.weights import to_torch
 from rpfnet_jax.weights.torch_names import from_torch
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 # Biases before a norm layer: the norm takes any constant away, so their true gradient is 0 and what the golden arrays
 # hold is rounding noise, of norm 2e-6 at most.
 _NOISE = 5e-6

@@ -9,7 +9,6 @@ from scipy.ndimage import convolve1d
 from rpfnet_jax.ops import filters
 
 TAPS = np.array([1, 4, 6, 4, 1]) / 16
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
 def reference(image, scales):

@@ -10,8 +10,6 @@ import pytest
 from rpfnet_jax.model.layers import ConvBlock, NormContext
 from rpfnet_jax.ops.normalisation import EPSILON, batch_norm
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 
 def definition(x, scale, bias, axes):
     mean = x.mean(axes, keepdims=True)

@@ -17,7 +17,6 @@ from rpfnet_jax.ops.tone import (
     measure_exposure,
 )
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 exposed_sum = jax.jit(tone.exposed_sum)
 
 

@@ -16,8 +16,6 @@ from rpfnet_jax.pipeline import train_and_evaluate
 from rpfnet_jax.recipes import flir
 from rpfnet_jax.training import CheckpointError
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 OURS = Case("ours", {}, (7.4, 6.2, 10.7, 0.64, 1.74, 0.68))
 WITHOUT = Case("w/o res prior", STUDIES["components"].cases[7].fields, (7.3, 5.2, 10.6, 0.64, 1.68, 0.61))
 
@@ -33,7 +31,7 @@ def plan(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(plan, cheap_compilation):
+def page(plan):
     """The page of a study with two cases, both of which are trained and measured."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ablation.STUDIES, "tiny", Study("Tiny", (WITHOUT, OURS)))

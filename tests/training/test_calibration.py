@@ -1,14 +1,12 @@
 """Calibrated running statistics: laws on real patches."""
 
 import chex
-import jax
 import numpy as np
 import pytest
 
-from rpfnet_jax.model import ModelConfig, RPFNet, init_variables
+from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.training import calibrate
-
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
+from tests.networks import random_variables
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +21,7 @@ def patches(flir_patches):
 def network():
     model = RPFNet(ModelConfig.preset("released", channels=8, stages=2))
     image = np.zeros((1, 16, 16, 1), np.float32)
-    return model, init_variables(model, jax.random.key(1), image, image)
+    return model, random_variables(model, image, image)
 
 
 def split(batch, size):

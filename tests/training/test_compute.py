@@ -17,13 +17,12 @@ from rpfnet_jax.training import (
     OptimizerConfig,
     StepConfig,
     TrainingPlan,
-    create_state,
     make_networks,
     make_train_step,
 )
+from tests.networks import random_state
 from tests.training.data_parallel_worker import with_gradient
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 SGD = optax.sgd(1.0)
 
 
@@ -40,7 +39,7 @@ class Trial:
     def __init__(self, losses, **fields):
         self.networks = make_networks(ModelConfig(channels=4, stages=1, **fields), losses.auxiliary)
         self.losses = losses
-        self.start = jax.device_get(create_state(self.networks, SGD, seed=0))
+        self.start = jax.device_get(random_state(self.networks, SGD))
 
     @functools.cache  # noqa: B019 - one object, as long as the tests of this file.
     def program(self, compute, count):
@@ -59,13 +58,13 @@ class Trial:
 
 
 @pytest.fixture(scope="module")
-def trial(cheap_compilation):
+def trial():
     """All modules of the network."""
     return Trial(LossConfig(contrastive=0.0))
 
 
 @pytest.fixture(scope="module")
-def small(cheap_compilation):
+def small():
     """The fusion branch alone, with loss terms over the whole batch: what accumulation depends on."""
     return Trial(LossConfig.preset("released", auxiliary=False), cpm=False, residual_prior=False)
 
@@ -124,10 +123,10 @@ def test_remat_changes_nothing_but_memory(trial):
 
 def test_remat_and_accumulation_take_less_memory():
     """As the compiler sees it; the fusion branch alone, which compiles fastest."""
-    model = ModelConfig(channels=8, stages=2, cpm=False, residual_prior=False)
+    model = ModelConfig(channels=8, stages=2, cpm=False, residual_prior=False, norm="none")
     losses = LossConfig(auxiliary=False, contrastive=0.0, lambda2=0.0, intensity=1.0)
     networks = make_networks(model, auxiliary=False)
-    state = create_state(networks, SGD, seed=0)
+    state = random_state(networks, SGD)
     image = jax.ShapeDtypeStruct((4, 24, 24, 1), jnp.uint8)
 
     def temporary(compute):

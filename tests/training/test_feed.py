@@ -17,7 +17,7 @@ from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.patches import PatchSource, batches, crop_plan
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
-from rpfnet_jax.training import Compute, OptimizerConfig, create_state, make_networks, make_optimizer, make_train_step
+from rpfnet_jax.training import Compute, OptimizerConfig, make_networks, make_optimizer, make_train_step
 from rpfnet_jax.training.feed import (
     HostFeed,
     ResidentFeed,
@@ -28,6 +28,7 @@ from rpfnet_jax.training.feed import (
     make_feed,
     make_mesh,
 )
+from tests.networks import random_state
 
 ROOT = Path(__file__).parents[2]
 SIZES = [(17, 23), (31, 16), (19, 19), (16, 40)]
@@ -76,13 +77,13 @@ def test_order_and_position_are_the_loaders(source):
 
 
 def steps(feed, count=3, guard="allow", seen=None):
-    """State and terms after some steps of a small network, compiled as for users."""
+    """State and terms after some steps of a small network, made by one program."""
     # Without the parts that take longest to compile.
-    losses = LossConfig(auxiliary=False)
+    losses = LossConfig(auxiliary=False, contrastive=0.0)
     networks = make_networks(ModelConfig(channels=4, stages=1, cpm=False, residual_prior=False), auxiliary=False)
     optimizer = make_optimizer(OptimizerConfig(), count)
     step = make_train_step(networks, losses, optimizer, Compute(cut=feed.cut))
-    state, iterator, log = create_state(networks, optimizer, seed=0), feed.batches(4, 0), []
+    state, iterator, log = random_state(networks, optimizer), feed.batches(4, 0), []
     given = [next(iterator) for _ in range(count)]
     with jax.transfer_guard(guard):
         for batch in given:
@@ -94,6 +95,7 @@ def steps(feed, count=3, guard="allow", seen=None):
     return jax.device_get((state, log))
 
 
+@pytest.mark.usefixtures("optimised_compilation")
 def test_steps_are_the_same_to_the_bit_and_only_indices_are_sent(source):
     """The guard makes an error of whatever else would be sent, patches as arrays of the host above all."""
     seen = []

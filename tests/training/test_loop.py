@@ -4,13 +4,10 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
-import pytest
 
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.training import Callbacks, Intervals, OptimizerConfig, StepConfig, TrainingPlan, loop, train
-
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 
 class Patches:

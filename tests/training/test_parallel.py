@@ -37,7 +37,6 @@ def start(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cheap_compilation")
 @pytest.mark.parametrize(("reading", "accumulate"), [("paper", 1), ("released", 2)])
 def test_steps_on_eight_devices_equal_those_on_one(reading, accumulate):
     process = start(WORKERS / "data_parallel_worker.py", reading, accumulate)
@@ -84,7 +83,6 @@ def trained(workdir):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cheap_compilation")
 def test_two_processes_equal_one_and_stop_and_go_on_together(tmp_path):
     with Run(tmp_path / "two", dying_step=1) as run:
         train_and_evaluate(process_config(), tmp_path / "one")
@@ -112,7 +110,6 @@ def test_two_processes_equal_one_and_stop_and_go_on_together(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cheap_compilation")
 def test_a_run_moves_between_numbers_of_devices(tmp_path):
     """Begun on four devices of one process that hold the images, it is continued on one that does not."""
     with Run(tmp_path, seeds=(0,), dying_step=2, devices=4) as run:

@@ -19,16 +19,17 @@ from rpfnet_jax.training import (
     make_train_step,
 )
 from rpfnet_jax.training.step import darken as darken_eagerly
+from tests.networks import random_state
 
 TINY = {"channels": 4, "stages": 1}
 
 
 @pytest.fixture(scope="module", params=["paper", "released"])
-def trained(request, cheap_compilation):
+def trained(request):
     """Networks, the state before and after one step, and the step's terms."""
     networks = make_networks(ModelConfig.preset(request.param, **TINY))
     optimizer = make_optimizer(OptimizerConfig(), total_steps=10)
-    state = create_state(networks, optimizer, seed=0)
+    state = random_state(networks, optimizer)
     before = jax.tree.map(np.array, state)
     step = make_train_step(networks, LossConfig.preset(request.param), optimizer)
     ir, vis = np.random.default_rng(0).integers(0, 256, (2, 3, 24, 24, 1), dtype=np.uint8)
@@ -74,9 +75,10 @@ def test_running_statistics_of_every_used_layer_move(trained):
 def test_labels_cover_every_parameter():
     networks = make_networks(ModelConfig(**TINY))
     optimizer = make_optimizer(OptimizerConfig(), 10)
-    state = create_state(networks, optimizer, 0)
-    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, state.params), state.opt_state, state.params)
-    sizes = jax.tree.map(lambda u: float(jnp.max(jnp.abs(u + 1e-3))), updates)
+    state = random_state(networks, optimizer)
+    gradients = jax.tree.map(np.ones_like, state.params)
+    updates, _ = jax.jit(optimizer.update)(gradients, state.opt_state, state.params)
+    sizes = jax.tree.map(lambda u: np.max(np.abs(u + 1e-3)), updates)
     assert max(jax.tree.leaves(sizes)) < 1e-5
 
 
@@ -142,12 +144,12 @@ def test_steps_darken_differently_and_runs_alike(images):
 
 
 @pytest.fixture(scope="module")
-def run(cheap_compilation):
+def run():
     """Trains a few steps of a network that compiles fast, with one configuration of the step; returns each state."""
     optimizer = make_optimizer(OptimizerConfig(), 10)
     networks = make_networks(ModelConfig(**TINY, norm="none", cpm=False, residual_prior=False), auxiliary=False)
     losses = LossConfig(auxiliary=False, contrastive=0.0, lambda2=0.0, intensity=1.0)
-    averaged, plain = (create_state(networks, optimizer, 0, average) for average in (True, False))
+    averaged, plain = (random_state(networks, optimizer, average) for average in (True, False))
 
     def run(config: StepConfig, steps: int) -> list:
         step = make_train_step(networks, losses, optimizer, config=config)

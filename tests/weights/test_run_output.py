@@ -13,8 +13,6 @@ from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.recipes import base
 from rpfnet_jax.weights import FusionDefaults, RunOutput
 
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
-
 CONFIG = ModelConfig(channels=4, stages=1)
 
 
