@@ -105,6 +105,10 @@ class FileError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
+class InputWarning(UserWarning):
+    """Input is usable, but the result is hardly what the user meant."""
+
+
 # Errors that the user can do something about (files, values, memory, a missing extra): commands print them as one line,
 # any other exception is a bug and keeps its traceback.
 USER_ERRORS = (OSError, ValueError, MemoryError, ImportError)

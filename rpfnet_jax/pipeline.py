@@ -7,6 +7,7 @@ notebooks.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -35,8 +36,9 @@ from rpfnet_jax.data.pairs import (
 )
 from rpfnet_jax.data.patches import PatchSource, crop_plan, steps_per_epoch
 from rpfnet_jax.data.sets import TrainingSets, find_training_sets
+from rpfnet_jax.data.thermal import Scalings, read_levels
 from rpfnet_jax.files import error_message, locked, write_atomically
-from rpfnet_jax.inference import Fuser, ImageFuser, open_pair
+from rpfnet_jax.inference import Fuser, ImageFuser, Sources, open_pair
 from rpfnet_jax.metrics import (
     COLUMNS,
     LOWER_IS_BETTER,
@@ -229,6 +231,7 @@ def _check_validation(config: ConfigDict) -> None:
             raise ValueError(f"validation.{name} must not be negative, got {config.validation[name]}")
     if not 0 <= config.data.holdout < 1:
         raise ValueError(f"data.holdout must be at least 0 and less than 1, got {config.data.holdout}")
+    Scalings.of(config.data.ir_scaling, config.data.vis_scaling)
 
 
 # Fields that may differ between a run and its continuation: none of them changes a parameter by more than rounding.
@@ -382,7 +385,7 @@ def evaluate_pairs(
         out.mkdir(parents=True, exist_ok=True)
     # By size, so that each size is compiled once and its images can share a batch.
     order = sorted(range(len(pairs)), key=lambda index: sizes[index])
-    results = net.fuse_many([pairs[index] for index in order], open_pair)
+    results = net.fuse_many([pairs[index] for index in order], _open_opaque)
     rows = {}
     for result in tqdm(results, total=len(pairs), unit="pair", disable=not progress):
         pair = pairs[order[result.index]]
@@ -390,10 +393,19 @@ def evaluate_pairs(
             raise ValueError(f"{pair.name}: {error_message(result.error)}") from result.error
         if out is not None:
             write_png(out / f"{pair.name}.png", result.image)
-        images = (result.image, read_image(pair.ir), read_image(pair.vis))
-        rows[pair.name] = measure(*(to_gray8(image) for image in images))
+        rows[pair.name] = measure(*(to_gray8(image) for image in (result.image, *_read_sources(pair))))
     rows = {pair.name: rows[pair.name] for pair in pairs}
     return Evaluation(rows, summarise(rows.values()))
+
+
+def _open_opaque(pair: Pair) -> Sources:
+    """Opens a pair without alpha, which metrics and contact sheets do not have."""
+    return dataclasses.replace(open_pair(pair), alpha=None)
+
+
+def _read_sources(pair: Pair | Triple) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the infrared and the visible image in 8 bits, scaled as the pair says."""
+    return read_levels(pair.ir, pair.scaling.ir), read_levels(pair.vis, pair.scaling.vis)
 
 
 def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
@@ -409,8 +421,7 @@ def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> E
 def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> np.ndarray:
     """Puts IR, VIS and the fused image (`<fused>/<name>.png`) of the first pairs into one RGB image."""
     rows = {
-        pair.name: [read_image(path) for path in (pair.ir, pair.vis, fused / f"{pair.name}.png")]
-        for pair in pairs[:CONTACT_SHEET_ROWS]
+        pair.name: [*_read_sources(pair), read_image(fused / f"{pair.name}.png")] for pair in pairs[:CONTACT_SHEET_ROWS]
     }
     return contact_sheet(rows, ("IR", "VIS", "fused"))
 
@@ -457,7 +468,7 @@ def check_triples_measurable(triples: Sequence[Triple]) -> None:
 
 def measure_triple(triple: Triple) -> dict[str, float]:
     """Returns the row of one triple; colour images are scored on their grey conversion."""
-    return measure(*(to_gray8(read_image(path)) for path in (triple.fused, triple.ir, triple.vis)))
+    return measure(*(to_gray8(image) for image in (read_image(triple.fused), *_read_sources(triple))))
 
 
 @contextmanager

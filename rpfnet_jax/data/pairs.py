@@ -18,7 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from rpfnet_jax.data.images import ImageError, read_image
+from rpfnet_jax.data.images import read_stored
+from rpfnet_jax.data.pixels import ImageError
+from rpfnet_jax.data.thermal import Scalings, Side, scaled, warn_of_input
 from rpfnet_jax.files import itemised, one_line
 
 IR_FOLDERS = ("ir", "inf", "infrared")
@@ -60,21 +62,24 @@ class Pair:
         ir: The infrared file.
         vis: The visible file.
         color: The file whose chroma the fused image gets; None for that of the visible one.
+        scaling: How images of more than 8 bits are scaled.
     """
 
     name: str
     ir: Path
     vis: Path
     color: Path | None = None
+    scaling: Scalings = Scalings()
 
 
 class Triple(NamedTuple):
-    """One fused image and its two sources; `name` is the stem that the three files share."""
+    """One fused image and its two sources; `name` is the stem that the three files share, `scaling` that of a pair."""
 
     name: str
     fused: Path
     ir: Path
     vis: Path
+    scaling: Scalings = Scalings()
 
 
 def find_pairs(root: str | Path, functional: Role = "vis") -> list[Pair]:
@@ -279,7 +284,7 @@ def match_triples(fused: Path, ir: Path, vis: Path) -> MatchedTriples:
         elif twice:
             alone.append(f"{name}: several files of this name: {', '.join(map(str, twice))}")
         else:
-            triples.append(Triple(name, *(paths[0] for paths in files.values())))
+            triples.append(Triple(name, files["fused"][0], files["infrared"][0], files["visible"][0]))
     return MatchedTriples(triples, alone)
 
 
@@ -341,7 +346,7 @@ def _is_image(path: Path) -> bool:
 
 
 def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """Decodes every file, so that damage is found before any work and not during it.
+    """Decodes every file, so that damage is found before any work and not during it, and warns of doubtful images.
 
     Returns:
         (height, width) of each pair, in order.
@@ -349,30 +354,31 @@ def check_pairs(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     Raises:
         PairError: If files are unreadable or sizes within a pair differ; all of them are listed with the reason.
     """
-    return _check_sizes([(pair.name, {"ir": pair.ir, "vis": pair.vis}) for pair in pairs], "pair")
+    return _check_sizes(pairs, "pair")
 
 
 def check_triples(triples: Sequence[Triple]) -> list[tuple[int, int]]:
     """Does the same as `check_pairs`, for triples."""
-    return _check_sizes([(name, {"fused": fused, "ir": ir, "vis": vis}) for name, fused, ir, vis in triples], "triple")
+    return _check_sizes(triples, "triple")
 
 
-def _check_sizes(groups: Iterable[tuple[str, Mapping[str, Path]]], noun: str) -> list[tuple[int, int]]:
+def _check_sizes(groups: Sequence[Pair] | Sequence[Triple], noun: str) -> list[tuple[int, int]]:
     sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
     mismatched: list[str] = []
-    for name, files in groups:
+    for group in groups:
+        files = {"ir": group.ir, "vis": group.vis}
+        if isinstance(group, Triple):
+            files = {"fused": group.fused, **files}
         found: dict[str, tuple[int, int]] = {}
         for role, path in files.items():
             try:
-                height, width = read_image(path).shape[:2]
+                found[role] = _checked_size(group, role, path)
             except ImageError as error:
                 unreadable.append(str(error))
-            else:
-                found[role] = (height, width)
         if len(set(found.values())) > 1:
             listed = (f"{role} {height}\u00d7{width} ({files[role]})" for role, (height, width) in found.items())
-            mismatched.append(f"{name}: {', '.join(listed)}")
+            mismatched.append(f"{group.name}: {', '.join(listed)}")
         sizes.extend(list(found.values())[:1])
     problems = []
     if unreadable:
@@ -382,6 +388,18 @@ def _check_sizes(groups: Iterable[tuple[str, Mapping[str, Path]]], noun: str) ->
     if problems:
         raise PairError("\n".join(problems))
     return sizes
+
+
+def _checked_size(group: Pair | Triple, role: str, path: Path) -> tuple[int, int]:
+    image = read_stored(path)
+    if role != "fused":
+        side: Side = "ir" if role == "ir" else "vis"
+        scaling = getattr(group.scaling, side)
+        # A functional image (PET, SPECT) that plays the infrared one has false colours on purpose.
+        warn_of_input(image, side, scaling, false_colors=not isinstance(group, Pair) or group.color is None)
+        image = scaled(image, scaling)
+    height, width = image.eight_bit().shape[:2]
+    return height, width
 
 
 def refuse_smaller(files: Iterable[Path], sizes: Iterable[tuple[int, int]], least: int, what: str) -> None:

@@ -14,8 +14,9 @@ import grain
 import numpy as np
 from jaxtyping import Int32, Shaped, UInt8
 
-from rpfnet_jax.data.images import read_gray
 from rpfnet_jax.data.pairs import Pair
+from rpfnet_jax.data.pixels import to_gray
+from rpfnet_jax.data.thermal import read_levels
 
 # RPFNet, section 4.1: 3,383 patches of 128 by 128 pixels from the 180 training pairs.
 PAPER_PATCH_COUNT = 3383
@@ -151,7 +152,10 @@ class PatchSource:
         self.pairs = tuple(pairs)
         self.plan = plan
         self.size = size
-        self.images = [(read_gray(pair.ir), read_gray(pair.vis)) for pair in pairs]
+        self.images = [
+            (to_gray(read_levels(pair.ir, pair.scaling.ir)), to_gray(read_levels(pair.vis, pair.scaling.vis)))
+            for pair in pairs
+        ]
 
     def __len__(self) -> int:
         return len(self.plan)

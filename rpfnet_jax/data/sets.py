@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from rpfnet_jax.data.pairs import Pair, PairError, Role, find_pairs, join_sets
+from rpfnet_jax.data.thermal import Scalings
 from rpfnet_jax.files import one_line, write_atomically
 
 
@@ -73,12 +74,11 @@ def find_training_sets(data: ConfigDict, seed: int) -> TrainingSets:
 
 
 def _open_set(root: Path, data: ConfigDict, seed: int) -> TrainingSets:
-    functional: Role = data.functional or "vis"
     if not root.is_dir():
         raise PairError(f"{root}: there is no such folder")
     if (root / data.train).is_dir():
-        return TrainingSets(*(find_pairs(root / part, functional) for part in (data.train, data.validation)))
-    pairs = find_pairs(root, functional)
+        return TrainingSets(*(_find_pairs(root / part, data) for part in (data.train, data.validation)))
+    pairs = _find_pairs(root, data)
     count = max(1, round(len(pairs) * data.holdout))
     if count >= len(pairs):
         raise PairError(f"{len(pairs)} pair(s) are too few to hold out a share of {data.holdout} (config.data.holdout)")
@@ -87,6 +87,12 @@ def _open_set(root: Path, data: ConfigDict, seed: int) -> TrainingSets:
         [pair for index, pair in enumerate(pairs) if index not in held_out],
         [pair for index, pair in enumerate(pairs) if index in held_out],
     )
+
+
+def _find_pairs(root: Path, data: ConfigDict) -> list[Pair]:
+    functional: Role = data.functional or "vis"
+    scaling = Scalings.of(data.ir_scaling, data.vis_scaling)
+    return [replace(pair, scaling=scaling) for pair in find_pairs(root, functional)]
 
 
 FLIR_LICENSE = (

@@ -1,20 +1,29 @@
-"""Infrared images of more than 8 bits: raw values of the file, and their scaling to [0, 1]."""
+"""Scaling of images of more than 8 bits to [0, 1], and warnings of images that are probably not what they seem.
+
+Everything that takes images (the commands, `Fuser.fuse`, training, metrics, video) reads them with `StoredImage`, warns
+with `warn_of_input` and scales with `scaled`.
+"""
+
+from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8, UInt16
-from PIL import Image
+from jaxtyping import Float32, Shaped
 
-from rpfnet_jax.data.images import ImageError, decode, eight_bit, to_gray, upright
+from rpfnet_jax.data.images import read_stored
+from rpfnet_jax.data.pixels import ColorImage, GrayImage, StoredImage, to_gray
+from rpfnet_jax.files import InputWarning
 
-RawImage = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | Int32[np.ndarray, "h w"] | Float32[np.ndarray, "h w"]
+# Grey of any real dtype.
+RawImage = Shaped[np.ndarray, "h w"]
 Mode = Literal["percentile", "range", "full"]
+Side = Literal["ir", "vis"]
 
-_BITS = {"uint8": "8-bit", "uint16": "16-bit", "int32": "integer", "float32": "float"}
 _NUMBER = r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)"
 _WITH_LIMITS = re.compile(rf"(percentile|range):{_NUMBER},{_NUMBER}")
 _FORMS = "use percentile:<low>,<high> (such as percentile:1,99), range:<low>,<high> (such as range:7000,9500) or full"
@@ -74,25 +83,41 @@ class ThermalScaling:
     def __str__(self) -> str:
         return self.mode if self.mode == "full" else f"{self.mode}:{self.low:.15g},{self.high:.15g}"
 
-    def limits(self, values: RawImage) -> tuple[float, float]:
+    def limits(self, values: Shaped[np.ndarray, "..."], white: int | float | None = None) -> tuple[float, float]:
         """Computes the raw values (low, high) that become 0 and 1; as a `range`, they fix the scaling of a clip.
 
         They are equal only for percentiles of a (nearly) constant image. All values must be finite.
 
+        Args:
+            values: (h, w) or (h, w, 3); the limits of colours are those of all channels together.
+            white: The value of white; None: that of the dtype, if it has one.
+
         Raises:
-            ValueError: If the scaling is `full` and the dtype has more than 16 bits.
+            ValueError: If the scaling is `full` and white is undefined, or floats lie outside [0, 1].
         """
         if self.mode == "range":
             return float(self.low), float(self.high)
         if self.mode == "percentile":
             low, high = np.percentile(values, [self.low, self.high])
             return float(low), float(high)
-        if values.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"the scaling 'full' is defined for 8 and 16 bits, not for {_bits(values)}; {_FORMS}")
-        return 0.0, float(np.iinfo(values.dtype).max)
+        return 0.0, float(StoredImage.of(values, white).check_range())
 
 
+FULL = ThermalScaling("full")
 DEFAULT_SCALING = ThermalScaling()
+
+
+@dataclass(frozen=True)
+class Scalings:
+    """The scalings of a pair of images."""
+
+    ir: ThermalScaling = FULL
+    vis: ThermalScaling = FULL
+
+    @classmethod
+    def of(cls, ir: ThermalScaling | str, vis: ThermalScaling | str) -> Scalings:
+        """Makes scalings of text or of what text means."""
+        return cls(*(ThermalScaling.parse(side) if isinstance(side, str) else side for side in (ir, vis)))
 
 
 def read_thermal(path: str | Path, scaling: ThermalScaling = DEFAULT_SCALING) -> tuple[Float32[np.ndarray, "h w"], str]:
@@ -105,22 +130,68 @@ def read_thermal(path: str | Path, scaling: ThermalScaling = DEFAULT_SCALING) ->
         `16-bit, percentile 1-99: 7311..8650 -> 0..1, 1.9% clipped`.
 
     Raises:
-        ImageError: If the file cannot be read (see `read_raw`), values are not finite, or `scaling` is `full` for
-            32-bit values.
+        ImageError: If the file cannot be read, values are not finite, or `scaling` is `full` for values without a
+            defined white.
     """
-    path = Path(path)
-    values = read_raw(path)
+    return scaled_gray(read_stored(path), scaling)
+
+
+def read_raw(path: str | Path) -> RawImage:
+    """Reads an infrared image without scaling, upright; colour is reduced to BT.601 luma.
+
+    Returns:
+        uint8 for 8-bit files, uint16 for those of 9 to 16 bits, and the dtype of the file for others.
+
+    Raises:
+        ImageError: If the file cannot be read.
+    """
+    return to_gray(read_stored(path).pixels)
+
+
+def read_levels(path: str | Path, scaling: ThermalScaling = FULL) -> GrayImage | ColorImage:
+    """Reads an image as 8-bit grey or RGB after scaling; with `full` the same as `read_image`.
+
+    Raises:
+        ImageError: As `read_thermal`.
+    """
+    return scaled(read_stored(path), scaling).eight_bit()
+
+
+def scaled_gray(image: StoredImage, scaling: ThermalScaling) -> tuple[Float32[np.ndarray, "h w"], str]:
+    """Reduces an image to grey and scales it; see `read_thermal`."""
+    gray = replace(image, pixels=to_gray(image.pixels), alpha=None)
     try:
-        return scale_thermal(values, ThermalScaling("full") if values.dtype == np.uint8 else scaling)
+        return scale_thermal(gray.pixels, FULL if gray.pixels.dtype == np.uint8 else scaling, gray.white)
     except ValueError as error:
-        raise ImageError(path, str(error)) from None
+        raise image.error(str(error)) from None
 
 
-def scale_thermal(values: RawImage, scaling: ThermalScaling) -> tuple[Float32[np.ndarray, "h w"], str]:
+def scaled(image: StoredImage, scaling: ThermalScaling) -> StoredImage:
+    """Scales an image of more than 8 bits to float32 in [0, 1]; with `full`, or of 8 bits, it stays as it is.
+
+    Raises:
+        ValueError: As `scale_thermal`; an `ImageError` that names the file, if there is one.
+    """
+    if scaling.mode == "full" or image.pixels.dtype == np.uint8:
+        return image
+    try:
+        return replace(image, pixels=scale_thermal(image.pixels, scaling, image.white)[0], white=1)
+    except ValueError as error:
+        raise image.error(str(error)) from None
+
+
+def scale_thermal(
+    values: Shaped[np.ndarray, "h w *c"], scaling: ThermalScaling, white: int | float | None = None
+) -> tuple[Float32[np.ndarray, "h w *c"], str]:
     """Scales raw values to [0, 1]: `clip((values - low) / (high - low), 0, 1)`.
 
     An image whose two percentiles are equal (constant but for few pixels) becomes 1 above that value and 0 elsewhere:
     noise is not stretched, and a small hot spot stays.
+
+    Args:
+        values: The image, of any real dtype.
+        scaling: The scaling.
+        white: The value of white, for `full`; None: that of the dtype, if it has one.
 
     Returns:
         The scaled image, and one line about the scaling; see `read_thermal`.
@@ -132,56 +203,87 @@ def scale_thermal(values: RawImage, scaling: ThermalScaling) -> tuple[Float32[np
         raise ValueError(f"the image is empty, shape {values.shape}")
     invalid = ~np.isfinite(values)
     if invalid.any():
-        row, column = np.argwhere(invalid)[0]
+        row, column = np.argwhere(invalid)[0][:2]
         raise ValueError(
             f"{invalid.sum()} of {values.size} values are NaN or infinite, the first at row {row}, column {column}; "
             "replace them (dead or masked pixels) before fusing"
         )
-    low, high = scaling.limits(values)
+    low, high = scaling.limits(values, white)
     name = scaling.mode if scaling.mode != "percentile" else f"percentile {scaling.low:.7g}-{scaling.high:.7g}"
-    name = f"{_bits(values)}, {name}"
+    name = f"{StoredImage.of(values, white).depth}, {name}"
     if low == high:
         return (values > low).astype(np.float32), f"{name}: both {low:.7g}, above it -> 1, else -> 0"
     clipped = np.mean((values < low) | (values > high))
-    # Computed in float64, because float32 cannot tell neighbouring 32-bit integers apart.
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
-    return scaled, f"{name}: {low:.7g}..{high:.7g} -> 0..1, {clipped:.1%} clipped"
+    result = np.empty(values.shape, np.float32)
+    for top in range(0, len(values), _STRIP):
+        # In float64, because float32 cannot tell neighbouring 32-bit integers apart; in strips, to save memory.
+        strip = values[top : top + _STRIP].astype(np.float64)
+        result[top : top + _STRIP] = np.clip((strip - low) / (high - low), 0, 1)
+    return result, f"{name}: {low:.7g}..{high:.7g} -> 0..1, {clipped:.1%} clipped"
 
 
-def read_raw(path: str | Path) -> RawImage:
-    """Reads an infrared image without scaling: 16-bit PNG or TIFF, 32-bit TIFF, or any 8-bit image.
+# ------------------------------------------------------------------------------------------------------------- Warnings
 
-    EXIF orientation is applied. Pillow scales PGM files with a maximum other than 65535 to that maximum.
+# Radiometric counts of 14 bits stored in 16 use at most a quarter of the range.
+_SMALL_PART = 0.25
+# Share of the values on either side that may be dead pixels.
+_DEAD = 0.1
+# Compressed grey has chroma of a few levels, and a camera's overlay colours a small part of the image.
+_COLORED, _COLORED_PART = 1 / 8, 0.1
+_STRIP = 256
+_ENOUGH_PIXELS = 1 << 18
+_LABELS = {"ir": "infrared", "vis": "visible"}
 
-    Returns:
-        uint8 for 8-bit files (colour reduced to BT.601 luma); uint16 for 16-bit files and for integers within that
-        range; int32 for other integers; float32.
+_warned: set[tuple[Path | None, str, str]] = set()
 
-    Raises:
-        ImageError: If the file cannot be decoded, is 16-bit colour (its lower 8 bits would be lost), or holds
-            integers beyond 31 bits.
+
+def warn_of_input(image: StoredImage, side: Side, scaling: ThermalScaling = FULL, false_colors: bool = True) -> None:
+    """Warns (`InputWarning`) of images that are usable but would hardly give the result that was meant.
+
+    These are images of more than 8 bits that use a small part of their range and are not scaled, false-colour infrared
+    images, and files of several images, of which only the first is used. A kind of warning is given once for all files
+    of a folder, and once for images that come from memory.
+
+    Args:
+        image: The image before it is scaled; its `path` gives the name and the folder.
+        side: The role of the image.
+        scaling: The scaling that follows.
+        false_colors: Whether to warn of colours on the infrared side; False where they are meant to be there.
     """
-    return decode(path, _raw_values)
+    if image.several:
+        _warn(image, side, "several", "the file holds several images, and only the first is used")
+    if side == "ir" and false_colors and image.pixels.ndim == 3 and _is_colored(image):
+        problem = (
+            "the infrared image has false colours, whose luminance is no temperature (hot red is darker than yellow); "
+            "export it in grey (white-hot) instead"
+        )
+        _warn(image, side, "colors", problem)
+    if scaling.mode == "full" and image.pixels.dtype != np.uint8 and image.white:
+        low, high = np.percentile(_sample(image.pixels), [_DEAD, 100 - _DEAD])
+        part = (high - low) / image.white
+        if 0 < part <= _SMALL_PART:
+            problem = (
+                f"the {_LABELS[side]} image uses {part:.1%} of its {image.depth} range (values {low:.7g} to {high:.7g} "
+                f"of 0 to {image.white:.7g}) and appears nearly uniform; --{side}-scaling=percentile:1,99 spreads it "
+                f'(in Python {side}_scaling="percentile:1,99", in a configuration data.{side}_scaling)'
+            )
+            _warn(image, side, "range", problem)
 
 
-def _raw_values(image: Image.Image, path: Path) -> np.ndarray:
-    # Pillow opens 16-bit colour as 8-bit; the true depth is only known before the pixels are decoded.
-    tiles = getattr(image, "tile", None)
-    stored = str(tiles[0].args if tiles else "")
-    if ";16" in stored and not image.mode.startswith("I"):
-        raise ImageError(path, f"16 bits per channel in {len(image.getbands())} channels; save it as 16-bit grey")
-    if image.mode == "F":
-        return np.array(upright(image), dtype=np.float32)
-    if not image.mode.startswith("I"):
-        return to_gray(eight_bit(image, path))
-    values = np.asarray(upright(image))
-    if values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max:
-        return values.astype(np.uint16)
-    # Pillow has no unsigned 32-bit mode, so that large values come out negative; "S" marks signed files.
-    if values.min() < 0 and "S" not in stored:
-        raise ImageError(path, "unsigned integers beyond 31 bits; save it as 16-bit or 32-bit float")
-    return values.astype(np.int32)
+def _warn(image: StoredImage, side: Side, kind: str, problem: str) -> None:
+    key = (image.path.parent if image.path else None, side, kind)
+    if key not in _warned:
+        _warned.add(key)
+        warnings.warn(f"{image.path}: {problem}" if image.path else problem, InputWarning, stacklevel=3)
 
 
-def _bits(values: np.ndarray) -> str:
-    return _BITS.get(values.dtype.name, values.dtype.name)
+def _sample(pixels: np.ndarray) -> np.ndarray:
+    """Returns every n-th row and column of a large image: enough to judge it by."""
+    step = max(1, int((pixels.shape[0] * pixels.shape[1] / _ENOUGH_PIXELS) ** 0.5))
+    return pixels[::step, ::step]
+
+
+def _is_colored(image: StoredImage) -> bool:
+    sample = _sample(image.pixels).astype(np.float64)
+    difference = sample.max(axis=2) - sample.min(axis=2)
+    return bool(np.mean(difference > _COLORED * (image.white or np.ptp(sample) or 1)) > _COLORED_PART)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from rpfnet_jax.data.color import ColorRange
+from rpfnet_jax.data.metadata import Metadata
+from rpfnet_jax.data.thermal import Scalings, ThermalScaling
 from rpfnet_jax.inference.sources import ImageInput, OutputType, Sources, check_output_type, open_sources, stack_sources
 
 _READERS = 2
@@ -34,12 +37,14 @@ class Fused:
         pair: the pair as it was given.
         image: the fused image, as `fuse` returns it; None when it failed.
         error: why it failed; None when it did not.
+        metadata: those of the visible image's file; `rpfnet_jax.data.write_image` takes them.
     """
 
     index: int
     pair: Any
     image: np.ndarray | None
     error: Exception | None = None
+    metadata: Metadata = Metadata()
 
     @property
     def picture(self) -> np.ndarray | None:
@@ -69,36 +74,52 @@ class ImageFuser(abc.ABC):
         return 1
 
     def fuse(
-        self, ir: ImageInput, vis: ImageInput, *, dtype: OutputType = "uint8"
+        self,
+        ir: ImageInput,
+        vis: ImageInput,
+        *,
+        dtype: OutputType = "uint8",
+        ir_scaling: ThermalScaling | str = "full",
+        vis_scaling: ThermalScaling | str = "full",
     ) -> Shaped[np.ndarray, "h w *channels"]:
         """Fuses one registered pair at its own size.
 
         Args:
-            ir: infrared image: a path, a PIL image, or an array (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or
-                float in [0, 1]. Of a colour image the luminance is used.
+            ir: infrared image: a path, a PIL image, or an array (H, W) or (H, W, C) with 1 to 4 channels (grey, grey
+                and alpha, RGB, RGB and alpha), uint8, uint16 or float in [0, 1], or with a scaling any numbers. Of a
+                colour image the luminance is used.
             vis: visible image, likewise, of the same height and width.
             dtype: `uint8`, `uint16`, or `float32` in [0, 1] without rounding.
+            ir_scaling: how infrared of more than 8 bits becomes [0, 1]: `full` (the whole range of its dtype),
+                `percentile:1,99` or `range:7000,9500`; see `rpfnet_jax.data.ThermalScaling`.
+            vis_scaling: likewise for the visible image.
 
         Returns:
-            An array shaped like `vis`: colour in, colour out (fused luminance, VIS's chroma), grey in, grey out.
+            An array shaped like `vis`: colour in, colour out (fused luminance, VIS's chroma), grey in, grey out; alpha
+            stays. A path gives the same result as the array that it holds.
 
         Raises:
             ImageError: a file can't be read.
             ValueError: sizes differ, or an array's shape, dtype or range is not as above; impossible options.
             MemoryError: the images are too large for the memory that is free; see `Fuser.in_tiles`.
+
+        Warns:
+            InputWarning: an image is hardly what was meant; see `rpfnet_jax.data.thermal.warn_of_input`.
         """
         check_output_type(dtype)
-        sources = open_sources(ir, vis)
+        sources = open_sources(ir, vis, Scalings.of(ir_scaling, vis_scaling))
         fused = self.fuse_luminance(*stack_sources([sources]))
         return sources.restore(np.asarray(fused)[0, ..., 0], self.color_range, dtype)
 
     def fuse_many(
         self,
         pairs: Iterable[Any],
-        prepare: Callable[[Any], Sources] = lambda pair: open_sources(*pair),
+        prepare: Callable[[Any], Sources] | None = None,
         *,
         batch_size: int | None = None,
         dtype: OutputType = "uint8",
+        ir_scaling: ThermalScaling | str = "full",
+        vis_scaling: ThermalScaling | str = "full",
     ) -> Iterator[Fused]:
         """Fuses many pairs as they come, reading ahead in threads while the network computes.
 
@@ -107,14 +128,22 @@ class ImageFuser(abc.ABC):
 
         Args:
             pairs: (ir, vis) as for `fuse`, or whatever `prepare` takes; read as needed.
-            prepare: opens one pair; called in threads.
+            prepare: opens one pair; called in threads. None: does what `fuse` does.
             batch_size: images per batch; None: as many as are worth it.
-            dtype: see `fuse`.
+            dtype, ir_scaling, vis_scaling: see `fuse`.
 
         Yields:
             A `Fused` for each pair, in order but for failures, which may come before pairs that were given earlier.
+
+        Raises:
+            ValueError: an unknown dtype or scaling, or a scaling beside `prepare`.
         """
         check_output_type(dtype)
+        scaling = Scalings.of(ir_scaling, vis_scaling)
+        if prepare is None:
+            prepare = functools.partial(_open_tuple, scaling)
+        elif scaling != Scalings():
+            raise ValueError("ir_scaling and vis_scaling have no use beside `prepare`, which opens the pairs")
 
         def compute(batch: Sequence[Sources]) -> Callable[[], list[np.ndarray]]:
             fused = self.fuse_luminance(*stack_sources(batch))
@@ -124,6 +153,11 @@ class ImageFuser(abc.ABC):
             ]
 
         return stream(pairs, prepare, compute, self.batch_size if batch_size is None else lambda shape: batch_size)
+
+
+def _open_tuple(scaling: Scalings, pair: tuple[ImageInput, ImageInput]) -> Sources:
+    ir, vis = pair
+    return open_sources(ir, vis, scaling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,4 +265,4 @@ def _finish(jobs: list[_Job], wait: Callable[[], list[np.ndarray]], compute: Com
             yield from _finish([job], _start(compute, [job]), compute)
         return
     for job, image in zip(jobs, images, strict=True):
-        yield Fused(job.index, job.pair, image)
+        yield Fused(job.index, job.pair, image, metadata=job.sources.metadata)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from rpfnet_jax.data.color import to_uint8
-from rpfnet_jax.data.images import read_image, to_gray, write_image, write_png
+from rpfnet_jax.data.images import read_stored, write_image, write_png
+from rpfnet_jax.data.metadata import Metadata
 from rpfnet_jax.data.pairs import Pair
-from rpfnet_jax.data.thermal import ThermalScaling, read_thermal
+from rpfnet_jax.data.pixels import to_gray
+from rpfnet_jax.data.thermal import Scalings
 from rpfnet_jax.files import one_line
 from rpfnet_jax.inference.base import ImageFuser
-from rpfnet_jax.inference.sources import OutputType, Sources, gray, open_pair, sizes
+from rpfnet_jax.inference.sources import OutputType, Sources, open_infrared, open_pair, open_visible, sizes
 from rpfnet_jax.registration import checkerboard, estimate_homography, resize_to, same_field_of_view, warp_to_visible
 
 # Images that may wait to be written before fusing pauses.
@@ -29,7 +31,8 @@ class Preparation:
 
     Attributes:
         gray: fuse to grey even where the visible image has colour.
-        scaling: how infrared files of more than 8 bits become [0, 1].
+        scaling: how images of more than 8 bits become [0, 1].
+        metadata: whether the result takes over the metadata of the visible image.
         resize_ir: scale the infrared image to the visible one's size, if both show the same field of view.
         align: `none`: the pair is registered. `ecc`: find an affine registration by the edges of both images. A
             homography, infrared to visible coordinates: apply it.
@@ -38,7 +41,8 @@ class Preparation:
     """
 
     gray: bool = False
-    scaling: ThermalScaling = ThermalScaling("full")
+    scaling: Scalings = Scalings()
+    metadata: bool = True
     resize_ir: bool = False
     align: str | np.ndarray = "none"
     overlays: Path | None = None
@@ -46,14 +50,17 @@ class Preparation:
 
     def __call__(self, pair: Pair) -> Sources:
         """Reads and prepares a pair; raises ImageError, AlignmentError or ValueError where it can't be used."""
-        visible = read_image(pair.vis)
+        visible = read_stored(pair.vis)
         if self.gray:
-            visible = to_gray(visible)
-        vis_y = gray(visible)
-        ir, scaled = read_thermal(pair.ir, self.scaling)
-        if not scaled.startswith("8-bit"):
-            self.note(pair, f"infrared {scaled}")
-        return Sources(self._registered(pair, ir, vis_y), vis_y, visible)
+            visible = dataclasses.replace(visible, pixels=to_gray(visible.pixels))
+        if not self.metadata:
+            visible = dataclasses.replace(visible, metadata=Metadata())
+        parts = open_visible(visible, self.scaling.vis)
+        infrared = read_stored(pair.ir)
+        ir, note = open_infrared(infrared, self.scaling.ir)
+        if infrared.pixels.dtype != np.uint8:
+            self.note(pair, f"infrared {note}")
+        return Sources(self._registered(pair, ir, parts["vis_y"]), **parts)
 
     def _registered(self, pair: Pair, ir: np.ndarray, vis_y: np.ndarray) -> np.ndarray:
         if isinstance(self.align, str) and self.align == "none":
@@ -124,7 +131,7 @@ def fuse_files(
                 # A write that failed is raised here, before more images are fused.
                 while len(waiting) >= _MAX_WAITING or (waiting and waiting[0].done()):
                     waiting.pop(0).result()
-                waiting.append(writer.submit(write_image, targets[result.pair], result.image))
+                waiting.append(writer.submit(write_image, targets[result.pair], result.image, result.metadata))
             yield FileResult(result.pair, None if result.error is None else one_line(result.error))
     for write in waiting:
         write.result()

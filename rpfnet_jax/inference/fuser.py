@@ -18,7 +18,7 @@ from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.color import ColorRange
 from rpfnet_jax.inference import engine
 from rpfnet_jax.inference.base import ImageFuser
-from rpfnet_jax.inference.sources import ImageInput, OutputType, open_sources
+from rpfnet_jax.inference.sources import ImageInput, open_sources
 from rpfnet_jax.inference.tiles import fuse_in_tiles
 from rpfnet_jax.model import MIN_SIDE, ModelConfig, NormMode, RPFNet, StageFeatures, check_shapes, fold
 from rpfnet_jax.ops.tone import Exposure
@@ -120,11 +120,10 @@ class Fuser(ImageFuser):
         vis: ImageInput,
         norm: NormMode | None = None,
         adapt: float | None = None,
-        *,
-        dtype: OutputType = "uint8",
+        **options: Any,
     ) -> Shaped[np.ndarray, "h w *channels"]:
-        """Fuses one registered pair; see `ImageFuser.fuse`. `norm` and `adapt` are for this call."""
-        return ImageFuser.fuse(self.using(norm, adapt), ir, vis, dtype=dtype)
+        """Fuses one registered pair; `norm` and `adapt` are for this call, and `ImageFuser.fuse` has the `options`."""
+        return ImageFuser.fuse(self.using(norm, adapt), ir, vis, **options)
 
     def fuse_luminance(
         self,

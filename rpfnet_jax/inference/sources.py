@@ -13,13 +13,15 @@ from jaxtyping import Array, Float32, Shaped
 from PIL import Image
 
 from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
-from rpfnet_jax.data.images import ImageError, eight_bit, read_image, to_gray, upright
+from rpfnet_jax.data.images import from_pillow, read_stored
+from rpfnet_jax.data.metadata import Metadata
 from rpfnet_jax.data.pairs import Pair
-from rpfnet_jax.data.thermal import read_raw
+from rpfnet_jax.data.pixels import StoredImage
+from rpfnet_jax.data.thermal import Scalings, ThermalScaling, scaled, scaled_gray, warn_of_input
 
 OutputType = Literal["uint8", "uint16", "float32"]
 # Not "h w *channels": the two images of a call may differ in channels, and a difference in size has its own error.
-ImageInput = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."] | Shaped[Array, "..."]
+ImageInput = str | os.PathLike[str] | Image.Image | StoredImage | Shaped[np.ndarray, "..."] | Shaped[Array, "..."]
 
 _LEVELS = {"uint8": 255, "uint16": 65535}
 _STRIP = 256
@@ -32,13 +34,17 @@ class Sources:
     Attributes:
         ir: infrared luminance, float32 (H, W) in [0, 1].
         vis_y: luminance of the visible image, likewise.
-        visible: the image that gives the result its shape and chroma, in general the visible one, with its own dtype:
-            (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1].
+        visible: the image that gives the result its shape and chroma, in general the visible one: (H, W), (H, W, 1) or
+            (H, W, 3), uint8, uint16 or float in [0, 1].
+        alpha: opacity of the visible image, (H, W) of such a dtype, which the result takes over; None: it has none.
+        metadata: those of the visible image's file, for the file of the result.
     """
 
     ir: np.ndarray
     vis_y: np.ndarray
     visible: np.ndarray
+    alpha: np.ndarray | None = None
+    metadata: Metadata = Metadata()
 
     def __post_init__(self) -> None:
         if self.ir.shape != self.vis_y.shape:
@@ -47,7 +53,7 @@ class Sources:
     def restore(self, fused: Float32[np.ndarray, "h w"], color_range: Any, dtype: OutputType) -> np.ndarray:
         """Makes an image of the kind of `visible` from a fused luminance, with the chroma of `visible` if it has one.
 
-        Integers are rounded half to even.
+        Integers are rounded half to even. An alpha channel is appended as it is.
 
         Raises:
             ValueError: a value is NaN, which comes from unusable weights.
@@ -60,7 +66,7 @@ class Sources:
             else:
                 image = restore_gray(fused[rows], color_range).reshape(visible.shape)
             restored[rows] = quantised(image, dtype)
-        return restored
+        return restored if self.alpha is None else np.dstack([restored, quantised(unit(self.alpha), dtype)])
 
 
 def sizes(ir: np.ndarray, vis: np.ndarray) -> str:
@@ -73,62 +79,56 @@ def stack_sources(batch: Sequence[Sources]) -> tuple[Float32[np.ndarray, "b h w 
     return np.stack([pair.ir for pair in batch])[..., None], np.stack([pair.vis_y for pair in batch])[..., None]
 
 
-def open_sources(ir: ImageInput, vis: ImageInput) -> Sources:
-    """Reads and checks a pair of paths, PIL images or arrays.
+def open_sources(ir: ImageInput, vis: ImageInput, scaling: Scalings = Scalings()) -> Sources:
+    """Reads and checks a pair of paths, PIL images or arrays, and warns where they are hardly what was meant.
 
     Raises:
         ImageError: a file can't be read.
         ValueError: sizes differ, or an array's shape, dtype or range is not as `ImageFuser.fuse` says.
     """
-    visible = as_array(vis)
-    return Sources(_infrared(ir), gray(visible), visible)
+    visible = open_visible(stored_image(vis), scaling.vis)
+    return Sources(open_infrared(stored_image(ir), scaling.ir)[0], **visible)
 
 
 def open_pair(pair: Pair) -> Sources:
     """Does `open_sources` for a pair of files, and takes the chroma from the file that the pair names for it."""
-    sources = open_sources(pair.ir, pair.vis)
-    return sources if pair.color is None else dataclasses.replace(sources, visible=as_array(pair.color))
+    visible = open_visible(read_stored(pair.vis), pair.scaling.vis)
+    # Colours of the infrared side that the result takes over are meant to be there.
+    ir, _ = open_infrared(read_stored(pair.ir), pair.scaling.ir, false_colors=pair.color is None)
+    if pair.color is not None:
+        scaling = pair.scaling.ir if pair.color == pair.ir else pair.scaling.vis
+        visible["visible"] = scaled(read_stored(pair.color), scaling).full_range()
+    return Sources(ir, **visible)
 
 
-def _infrared(image: ImageInput) -> np.ndarray:
-    """Returns infrared luminance, float32 (H, W) in [0, 1]; of a file all 16 bits, where it has them."""
-    if not isinstance(image, str | os.PathLike):
-        array = as_array(image)
-    else:
-        array = read_raw(Path(image))
-        if array.dtype.name not in _LEVELS:
-            raise ImageError(Path(image), "32-bit values have no defined range; scale them (data.read_thermal) first")
-    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
-        # Rounded as in a file, so that grey stored in three channels is exactly that grey.
-        array = np.concatenate([to_gray(array[rows]) for rows in _strips(len(array))])
-    return gray(array)
+def open_infrared(
+    image: StoredImage, scaling: ThermalScaling, false_colors: bool = True
+) -> tuple[Float32[np.ndarray, "h w"], str]:
+    """Returns the luminance of an infrared image and a line about its scaling, and warns as `warn_of_input` does."""
+    warn_of_input(image, "ir", scaling, false_colors)
+    return scaled_gray(image, scaling)
 
 
-def as_array(image: ImageInput) -> np.ndarray:
-    """Returns the pixels of an image with the dtype they have, (H, W), (H, W, 1) or (H, W, 3)."""
+def open_visible(image: StoredImage, scaling: ThermalScaling) -> dict[str, Any]:
+    """Returns what `Sources` takes of a visible image, and warns as `warn_of_input` does."""
+    warn_of_input(image, "vis", scaling)
+    visible = scaled(image, scaling).full_range()
+    return {"vis_y": gray(visible), "visible": visible, "alpha": image.alpha, "metadata": image.metadata}
+
+
+def stored_image(image: ImageInput) -> StoredImage:
+    """Returns the image that a file, a PIL image or an array is, without scaling."""
+    if isinstance(image, StoredImage):
+        return image
     if isinstance(image, Image.Image):
-        # Infrared of 16 bits keeps them, as from a file.
-        deep = image.mode.startswith("I;16")
-        array = np.asarray(upright(image)).astype(np.uint16) if deep else eight_bit(image, Path("PIL image"))
-    elif isinstance(image, str | os.PathLike):
-        array = read_image(Path(image))
-    else:
-        array = np.asarray(image)
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise ValueError(f"an image must be (H, W), (H, W, 1) or (H, W, 3), got shape {array.shape}")
-    return array
+        return from_pillow(image)
+    return read_stored(Path(image)) if isinstance(image, str | os.PathLike) else StoredImage.of(np.asarray(image))
 
 
-def unit(array: np.ndarray) -> np.ndarray:
-    """Scales pixels to float32 in [0, 1]."""
-    if (levels := _LEVELS.get(array.dtype.name)) is not None:
-        return array.astype(np.float32) / np.float32(levels)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"an image must be uint8, uint16 or floating point in [0, 1], got {array.dtype}")
-    # NaN fails this comparison, too.
-    if array.size and not (array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"a floating point image must lie in [0, 1], got [{array.min()}, {array.max()}]")
-    return array.astype(np.float32)
+def unit(array: np.ndarray) -> Float32[np.ndarray, "..."]:
+    """Converts pixels in the full range of their dtype to float32 in [0, 1]."""
+    levels = _LEVELS.get(array.dtype.name)
+    return array.astype(np.float32) if levels is None else array.astype(np.float32) / np.float32(levels)
 
 
 def gray(image: np.ndarray) -> np.ndarray:

@@ -67,6 +67,10 @@ def get_config(reading: Reading = "paper") -> ConfigDict:
     config.data.validation = "val"
     config.data.sets = placeholder(tuple)  # Subfolders of the root, each laid out like one, to be joined; None: itself.
     config.data.functional = "vis"  # The role of PET or SPECT beside MRI; or "ir".
+    config.data.ir_scaling = (
+        "full"  # Infrared of more than 8 bits: or "percentile:1,99", "range:7000,9500" (raw values).
+    )
+    config.data.vis_scaling = "full"  # Likewise for visible images.
     config.data.holdout = 0.1  # Share of the pairs kept for validation when the root is split; at least one pair.
     config.data.patches = 3383
     config.data.patch_size = 128
@@ -157,5 +161,5 @@ def normalised_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
         "average": identity.get("average") or 0.0,
         # Rematerialisation only rounds differently.
         "compute": {name: compute.get(name, getattr(Compute(), name)) for name in ("accumulate", "precision")},
-        "data": {"functional": "vis", **given("data")},
+        "data": {"functional": "vis", "ir_scaling": "full", "vis_scaling": "full", **given("data")},
     }

@@ -420,7 +420,7 @@ def test_missing_and_empty_folders(folders):
 def test_check_triples_names_every_file_and_size(folders):
     names = ["1.png", "2.png", "3.png"]
     triples = find_triples(*folders(fused=names, ir=names, vis=names))
-    for path in (path for triple in triples for path in triple[1:]):
+    for path in (path for triple in triples for path in triple[1:4]):
         put(path)
     assert check_triples(triples) == [(6, 8)] * 3
     put(triples[0].fused, (9, 6))

@@ -1,13 +1,23 @@
-import io
-import struct
-import zlib
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from rpfnet_jax.data import ImageError, read_gray, read_image
-from rpfnet_jax.data.thermal import ThermalScaling, read_raw, read_thermal, scale_thermal
+from rpfnet_jax.data import ImageError, Scalings, StoredImage, read_gray, read_image
+from rpfnet_jax.data.thermal import (
+    FULL,
+    ThermalScaling,
+    read_levels,
+    read_raw,
+    read_thermal,
+    scale_thermal,
+    scaled,
+    warn_of_input,
+)
+from rpfnet_jax.files import InputWarning
 
 RNG = np.random.default_rng(5)
 COUNTS = RNG.integers(7000, 9000, (40, 50)).astype(np.uint16)
@@ -18,7 +28,7 @@ def save(path, values, **options):
     return path
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_raw_sixteen_bit(tmp_path, suffix):
     raw = read_raw(save(tmp_path / f"a.{suffix}", COUNTS))
     assert raw.dtype == np.uint16
@@ -92,7 +102,7 @@ def test_float_image_is_scaled(tmp_path):
     celsius = np.linspace(-20, 40, 61, dtype=np.float32).reshape(1, 61)
     image, note = read_thermal(save(tmp_path / "f.tif", celsius), ThermalScaling("range", -20, 40))
     np.testing.assert_allclose(image[0], np.arange(61) / 60, atol=1e-6)
-    assert note.startswith("float, range: -20..40 -> 0..1")
+    assert note.startswith("32-bit float, range: -20..40 -> 0..1")
 
 
 def test_large_integers_keep_their_differences():
@@ -122,39 +132,150 @@ def test_invalid_values_name_file_and_place(tmp_path):
 
 
 def test_full_needs_a_defined_range(tmp_path):
-    path = save(tmp_path / "f.tif", np.eye(5, dtype=np.float32))
-    with pytest.raises(ImageError, match=r"f\.tif: the scaling 'full' is defined for 8 and 16 bits, not for float"):
-        read_thermal(path, ThermalScaling("full"))
-    path = save(tmp_path / "i.tif", np.full((5, 5), 70000, np.int32))
-    with pytest.raises(ImageError, match="not for integer"):
-        read_thermal(path, ThermalScaling("full"))
+    path = save(tmp_path / "f.tif", 2 * np.eye(5, dtype=np.float32))
+    with pytest.raises(ImageError, match=r"f\.tif: a floating point image must lie in \[0, 1\], got \[0, 2\]"):
+        read_thermal(path, FULL)
+    path = save(tmp_path / "i.tif", np.full((5, 5), 7000, np.int32))
+    with pytest.raises(ImageError, match="32-bit signed values have no defined white and need a scaling"):
+        read_thermal(path, FULL)
+    image, note = read_thermal(save(tmp_path / "unit.tif", np.eye(5, dtype=np.float32)), FULL)
+    np.testing.assert_array_equal(image, np.eye(5))
+    assert note == "32-bit float, full: 0..1 -> 0..1, 0.0% clipped"
 
 
-def test_sixteen_bit_color_is_rejected(tmp_path):
-    # Pillow writes no such file: 16 bits, colour type 2.
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(bytes(1 + 2 * 6)))
-    (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
-    with pytest.raises(ImageError, match="16 bits per channel in 3 channels"):
-        read_raw(tmp_path / "c.png")
+def test_twelve_bits_have_their_own_white():
+    levels = np.array([[0, 2048, 4095]], np.uint16)
+    image, note = scale_thermal(levels, FULL, 4095)
+    np.testing.assert_array_equal(image, np.float32([[0, 2048 / 4095, 1]]))
+    assert note == "12-bit, full: 0..4095 -> 0..1, 0.0% clipped"
 
 
-def test_unsigned_integers_beyond_31_bits_are_rejected(tmp_path):
-    values = np.full((2, 2), -5, np.int32)
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "TIFF")
-    data = buffer.getvalue()
-    (tmp_path / "signed.tif").write_bytes(data)
-    assert (read_raw(tmp_path / "signed.tif") == -5).all()
-    # Tag 339, SampleFormat, of type SHORT and count 1: from 2 (signed) to 1 (unsigned).
-    entry = bytes([0x53, 1, 3, 0, 1, 0, 0, 0])
-    assert data.count(entry + b"\x02") == 1
-    (tmp_path / "unsigned.tif").write_bytes(data.replace(entry + b"\x02", entry + b"\x01"))
-    with pytest.raises(ImageError, match="beyond 31 bits"):
-        read_raw(tmp_path / "unsigned.tif")
+def test_sixteen_bit_colour_is_reduced_to_grey(tmp_path):
+    color = RNG.integers(0, 65536, (5, 6, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "c.tif", color, photometric="rgb")
+    tifffile.imwrite(tmp_path / "g.tif", np.dstack([color[..., 0]] * 3), photometric="rgb")
+    expected = np.rint(color.astype(int) @ [299, 587, 114] / 1000)
+    np.testing.assert_array_equal(read_raw(tmp_path / "c.tif"), expected)
+    np.testing.assert_array_equal(read_raw(tmp_path / "g.tif"), color[..., 0])
+
+
+def test_unsigned_integers_beyond_31_bits(tmp_path):
+    values = np.array([[2**32 - 1, 2**31, 0]], np.uint32)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    np.testing.assert_array_equal(read_raw(tmp_path / "a.tif"), values)
+    image, _ = read_thermal(tmp_path / "a.tif", ThermalScaling("range", 0, 2**32 - 1))
+    np.testing.assert_allclose(image, [[1, 0.5, 0]], atol=1e-6)
+
+
+def test_levels_are_those_of_the_file_or_of_its_scaling(tmp_path):
+    path = save(tmp_path / "a.png", COUNTS)
+    np.testing.assert_array_equal(read_levels(path), read_image(path))
+    spread = read_levels(path, ThermalScaling())
+    np.testing.assert_array_equal(spread, np.rint(255 * read_thermal(path)[0].astype(np.float64)))
+    assert spread.max() == 255
+    color = RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(read_levels(save(tmp_path / "c.png", color), ThermalScaling()), color)
+
+
+def test_colours_are_scaled_together():
+    color = RNG.integers(1000, 3000, (5, 6, 3)).astype(np.uint16)
+    image = scaled(StoredImage.of(color), ThermalScaling("range", 1000, 3000))
+    np.testing.assert_allclose(image.pixels, (color - 1000) / 2000, atol=1e-6)
+    low, high = np.percentile(color, [1, 99])
+    image = scaled(StoredImage.of(color), ThermalScaling())
+    np.testing.assert_allclose(image.pixels, np.clip((color - low) / (high - low), 0, 1), atol=1e-6)
+
+
+def test_scalings_parse_text():
+    span = ThermalScaling("range", 5, 9)
+    assert Scalings.of("percentile:1,99", span) == Scalings(ThermalScaling(), span)
+    with pytest.raises(ValueError, match="thermal scaling 'no'"):
+        Scalings.of("full", "no")
+
+
+# Warnings.
+
+
+def warned(pixels, side="ir", scaling=FULL, name="folder/a.tif", **more):
+    """The warnings of an image in a folder that no other test has."""
+    folder = Path(f"{warned.__name__}-{RNG.integers(2**62)}")
+    false_colors = more.pop("false_colors", True)
+    image = StoredImage.of(pixels, path=folder / name, **more)
+    with warnings.catch_warnings(record=True, category=InputWarning) as found:
+        warnings.simplefilter("always")
+        warn_of_input(image, side, scaling, false_colors)
+        # Once for a folder.
+        warn_of_input(StoredImage.of(pixels, path=folder / "folder/b.tif", **more), side, scaling, false_colors)
+    return [str(warning.message).removeprefix(f"{folder}/") for warning in found]
+
+
+SPREAD = np.linspace(0, 1, 60 * 80).reshape(60, 80)
+
+
+def test_a_small_part_of_the_range_is_told_once_with_the_option():
+    (message,) = warned((7160 + 1424 * SPREAD).astype(np.uint16))
+    assert message == (
+        "folder/a.tif: the infrared image uses 2.2% of its 16-bit range (values 7161 to 8582 of 0 to 65535) and "
+        'appears nearly uniform; --ir-scaling=percentile:1,99 spreads it (in Python ir_scaling="percentile:1,99", in a '
+        "configuration data.ir_scaling)"
+    )
+    (message,) = warned((7160 + 1424 * SPREAD).astype(np.uint16), "vis")
+    assert "the visible image uses 2.2%" in message
+    assert "--vis-scaling=percentile:1,99" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ((16383 * SPREAD).astype(np.uint16), 1),  # 14 bits in 16.
+        ((20000 * SPREAD).astype(np.uint16), 0),
+        ((65535 * SPREAD).astype(np.uint16), 0),
+        ((0.1 + 0.02 * SPREAD).astype(np.float32), 1),
+        (SPREAD.astype(np.float32), 0),
+        ((20 + 9 * SPREAD).astype(np.uint8), 0),  # 8 bits are taken as they are.
+        (np.full((60, 80), 7311, np.uint16), 0),  # No scaling would change a uniform image.
+        ((7160 + 1424 * SPREAD).astype(np.int16), 0),  # An error where it is used without scaling.
+    ],
+)
+def test_what_counts_as_a_small_part(values, count):
+    assert len(warned(values)) == count
+
+
+def test_dead_pixels_do_not_hide_a_small_part():
+    counts = (7160 + 1424 * SPREAD).astype(np.uint16)
+    counts[3, 4], counts[5, 6] = 65535, 0
+    assert len(warned(counts)) == 1
+
+
+def test_bits_count():
+    assert warned((4095 * SPREAD).astype(np.uint16), white=4095) == []
+    (message,) = warned((700 * SPREAD).astype(np.uint16), white=4095)
+    assert "12-bit range" in message
+
+
+def test_a_scaling_needs_no_warning():
+    assert warned((7160 + 1424 * SPREAD).astype(np.uint16), scaling=ThermalScaling()) == []
+
+
+def test_false_colours():
+    heat = np.dstack([255 * SPREAD, 255 * (1 - np.abs(2 * SPREAD - 1)), 255 * (1 - SPREAD)]).astype(np.uint8)
+    (message,) = warned(heat)
+    assert "false colours" in message
+    assert warned(heat, "vis") == []
+    assert warned(heat, false_colors=False) == []
+    assert len(warned(heat.astype(np.uint16) * 257)) == 1
+    gray = np.dstack([(255 * SPREAD).astype(np.uint8)] * 3)
+    noise = RNG.integers(0, 12, gray.shape).astype(np.uint8)  # Of JPEG compression.
+    logo = gray.copy()
+    logo[:8, :60] = 255, 0, 0
+    for image in (gray, gray // 2 + noise, logo):
+        assert warned(image) == []
+
+
+def test_several_images():
+    for side in ("ir", "vis"):
+        (message,) = warned((255 * SPREAD).astype(np.uint8), side, several=True)
+        assert message == "folder/a.tif: the file holds several images, and only the first is used"
 
 
 def test_unreadable_files_are_image_errors(tmp_path):

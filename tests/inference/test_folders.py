@@ -1,13 +1,17 @@
 """From two files on disk to the luminances that are fused, and back to an image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from rpfnet_jax.data import ImageError, Pair
-from rpfnet_jax.data.images import read_image, to_gray
-from rpfnet_jax.data.thermal import ThermalScaling
-from rpfnet_jax.inference import Preparation, Sources, open_sources
+from rpfnet_jax.data.images import read_image, to_gray, write_image
+from rpfnet_jax.data.metadata import Metadata
+from rpfnet_jax.data.thermal import Scalings, ThermalScaling
+from rpfnet_jax.files import InputWarning
+from rpfnet_jax.inference import Preparation, Sources, open_pair, open_sources
 from rpfnet_jax.inference.sources import quantised
 from rpfnet_jax.registration import AlignmentError, resize_to, warp_to_visible
 
@@ -15,6 +19,7 @@ RNG = np.random.default_rng(0)
 IR = RNG.integers(0, 256, (24, 40), dtype=np.uint8)
 RGB = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
 COUNTS = RNG.integers(7000, 9000, (24, 40)).astype(np.uint16)
+DEEP = RNG.integers(0, 65536, (24, 40, 3)).astype(np.uint16)
 
 
 @pytest.fixture
@@ -41,8 +46,9 @@ def same(a: Sources, b: Sources) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings("ignore::rpfnet_jax.files.InputWarning")
 @pytest.mark.parametrize("ir", [IR, COUNTS, RGB[::-1], np.dstack([IR] * 3)], ids=["8", "16", "colour", "grey colour"])
-@pytest.mark.parametrize("vis", [RGB, RGB[..., 0]], ids=["colour", "grey"])
+@pytest.mark.parametrize("vis", [RGB, RGB[..., 0], DEEP[..., 0]], ids=["colour", "grey", "deep grey"])
 def test_by_default_it_is_what_fuse_does_with_the_files(write, notes, ir, vis):
     pair = write(ir, vis)
     prepared = Preparation(note=lambda pair, text: notes.append(text))(pair)
@@ -52,19 +58,53 @@ def test_by_default_it_is_what_fuse_does_with_the_files(write, notes, ir, vis):
 
 
 def test_infrared_has_all_its_16_bits(write):
-    prepared = Preparation()(write(COUNTS))
+    with pytest.warns(InputWarning, match=r"ir\.png: the infrared image uses 3\.\d% of its 16-bit range"):
+        prepared = Preparation()(write(COUNTS))
     np.testing.assert_array_equal(prepared.ir, (COUNTS / 65535).astype(np.float32))
     assert len(np.unique(prepared.ir)) > 500
 
 
 def test_values_without_a_range_need_a_scaling(write):
-    pair = write(RNG.random((24, 40), np.float32), suffix=".tif")
-    with pytest.raises(ImageError, match="'full' is defined for 8 and 16 bits, not for float"):
-        Preparation()(pair)
-    with pytest.raises(ImageError, match="no defined range"):
-        open_sources(pair.ir, pair.vis)
-    scaled = Preparation(scaling=ThermalScaling("percentile", 0, 100))(pair).ir
-    assert (scaled.min(), scaled.max()) == (0, 1)
+    pair = write(20 + RNG.random((24, 40), np.float32), suffix=".tif")
+    for read in (Preparation(), lambda pair: open_sources(pair.ir, pair.vis)):
+        with pytest.raises(ImageError, match=r"ir\.tif: a floating point image must lie in \[0, 1\]"):
+            read(pair)
+    scaling = Scalings(ThermalScaling("percentile", 0, 100))
+    scaled = Preparation(scaling=scaling)(pair)
+    assert (scaled.ir.min(), scaled.ir.max()) == (0, 1)
+    same(scaled, open_sources(pair.ir, pair.vis, scaling))
+    same(scaled, open_pair(replace(pair, scaling=scaling)))
+
+
+def test_visible_images_of_16_bits_keep_them_and_can_be_scaled(tmp_path):
+    paths = tmp_path / "ir.png", tmp_path / "vis.tif"
+    Image.fromarray(IR).save(paths[0])
+    write_image(paths[1], DEEP // 8)
+    pair = Pair("p", *paths)
+    with pytest.warns(InputWarning, match=r"vis\.tif: the visible image uses 12\.5% .*--vis-scaling"):
+        deep = Preparation()(pair)
+    np.testing.assert_array_equal(deep.visible, DEEP // 8)
+    # Its own luminance gives the visible image.
+    np.testing.assert_allclose(deep.restore(deep.vis_y, "full", "uint16"), DEEP // 8, atol=1)
+    scaled = Preparation(scaling=Scalings(vis=ThermalScaling("range", 0, 8191)))(pair)
+    np.testing.assert_allclose(scaled.visible, DEEP // 8 / 8191, atol=1e-6)
+    np.testing.assert_allclose(scaled.restore(scaled.vis_y, "full", "uint16"), DEEP, atol=8)
+
+
+def test_alpha_and_metadata_go_along(tmp_path):
+    paths = tmp_path / "ir.png", tmp_path / "vis.png"
+    Image.fromarray(IR).save(paths[0])
+    Image.fromarray(np.dstack([RGB, IR])).save(paths[1], dpi=(300, 300))
+    pair = Pair("p", *paths)
+    for dtype, levels in (("uint8", 255), ("uint16", 65535), ("float32", 1)):
+        restored = Preparation()(pair).restore(IR / np.float32(255), "full", dtype)
+        assert restored.shape == (24, 40, 4)
+        np.testing.assert_allclose(restored[..., 3], IR * (levels / 255), rtol=1e-6)
+    assert Preparation(gray=True)(pair).restore(IR / np.float32(255), "full", "uint8").shape == (24, 40, 2)
+    assert Preparation()(pair).metadata.dpi == pytest.approx((300, 300), abs=0.01)
+    bare = Preparation(metadata=False)(pair)
+    assert bare.metadata == Metadata()
+    assert bare.alpha is not None
 
 
 def test_gray_is_the_grey_of_the_file(write):
@@ -76,7 +116,7 @@ def test_gray_is_the_grey_of_the_file(write):
 def test_large_images_are_restored_whole():
     vis = RNG.integers(0, 256, (600, 9, 3), dtype=np.uint8)
     for visible in (vis, vis[..., 0], vis[..., :1]):
-        sources = open_sources(visible, visible)
+        sources = open_sources(vis[..., 0], visible)
         # The visible image's own luminance gives the visible image.
         np.testing.assert_array_equal(sources.restore(sources.vis_y, "full", "uint8"), visible)
 

@@ -11,8 +11,9 @@ from PIL import Image
 import rpfnet_jax
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.color import luminance, restore_color, to_uint8
-from rpfnet_jax.data.images import write_png
+from rpfnet_jax.data.images import write_image, write_png
 from rpfnet_jax.data.pairs import Pair
+from rpfnet_jax.files import InputWarning
 from rpfnet_jax.inference import BaselineFuser, Fuser, Sources, fuser, open_pair
 from rpfnet_jax.model import ModelConfig, RPFNet, fold
 from rpfnet_jax.training import calibrate
@@ -50,7 +51,34 @@ def test_paths_and_arrays_give_the_same(net, tmp_path):
     Image.fromarray(RGB).save(tmp_path / "vis.png")
     expected = net.fuse(IR, RGB)
     np.testing.assert_array_equal(net.fuse(tmp_path / "ir.png", str(tmp_path / "vis.png")), expected)
-    np.testing.assert_array_equal(net.fuse(Image.fromarray(IR), Image.fromarray(RGB).convert("RGBA")), expected)
+    np.testing.assert_array_equal(net.fuse(Image.fromarray(IR), Image.fromarray(RGB)), expected)
+    clear = np.dstack([RGB, IR])
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    for vis in (clear, Image.fromarray(clear), tmp_path / "clear.png"):
+        np.testing.assert_array_equal(net.fuse(IR, vis), np.dstack([expected, IR]))
+
+
+def test_deep_images_and_their_scaling(net, tmp_path):
+    counts, deep = (7160 + 5 * IR.astype(np.uint16)), RGB.astype(np.uint16) * 200
+    write_image(tmp_path / "ir.tif", counts)
+    write_image(tmp_path / "vis.tif", deep)
+    scaling = {"ir_scaling": "range:7160,8435", "vis_scaling": "range:0,51000"}
+    expected = net.fuse(IR, RGB, dtype="float32")
+    (many,) = net.fuse_many([(tmp_path / "ir.tif", deep)], dtype="float32", **scaling)
+    for fused in (net.fuse(tmp_path / "ir.tif", tmp_path / "vis.tif", dtype="float32", **scaling), many.image):
+        np.testing.assert_allclose(fused, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="thermal scaling 'best'"):
+        net.fuse(counts, deep, ir_scaling="best")
+    with pytest.raises(ValueError, match="no use beside"):
+        net.fuse_many([], open_pair, ir_scaling="percentile:1,99")
+    # Without it: the same warning for the file and, once, for the array.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rpfnet_jax.data.thermal._warned", set())
+        with pytest.warns(InputWarning, match=r'ir\.tif: .*1\.9% .*ir_scaling="percentile:1,99"'):
+            from_file = net.fuse(tmp_path / "ir.tif", RGB)
+        with pytest.warns(InputWarning, match=r"^the infrared image uses 1\.9% .*"):
+            np.testing.assert_array_equal(net.fuse(counts, RGB), from_file)
+        net.fuse(counts, RGB)
 
 
 def test_output_types_agree(net):
@@ -103,11 +131,13 @@ def test_features_are_those_of_the_network(make_weights):
     ("ir", "vis", "message"),
     [
         (IR[:-1], RGB, "IR is 22x31 and VIS is 23x31"),
-        (IR, RGB[..., :2], r"got shape \(23, 31, 2\)"),
-        (IR.astype(np.int32), RGB, "int32"),
-        (Image.fromarray(IR.astype(np.float32)), RGB, "32-bit float"),
+        (IR, np.dstack([RGB, RGB]), r"got shape \(23, 31, 6\)"),
+        (IR > 9, RGB, "got bool"),
+        (IR.astype(np.int32), RGB, "32-bit signed values have no defined white"),
+        (Image.fromarray(IR.astype(np.float32)), RGB, r"must lie in \[0, 1\]"),
         (IR.astype(np.float32), RGB, r"must lie in \[0, 1\]"),
-        (np.full((23, 31), np.nan, np.float32), RGB, r"must lie in \[0, 1\]"),
+        (np.full((23, 31), np.nan, np.float32), RGB, "713 of 713 values are NaN"),
+        (IR, np.full((23, 31), np.nan, np.float32), r"must lie in \[0, 1\]"),
         (IR[:10], RGB[:10], "at least 16"),
     ],
 )
@@ -184,7 +214,9 @@ def test_a_pair_of_files_gets_its_colour_from_where_it_says(net, tmp_path):
     ir, vis = tmp_path / "ir.png", tmp_path / "vis.png"
     write_png(ir, RGB)
     write_png(vis, IR)
-    grey, coloured = (next(net.fuse_many([Pair("a", ir, vis, color=color)], open_pair)).image for color in (None, ir))
+    coloured = next(net.fuse_many([Pair("a", ir, vis, color=ir)], open_pair)).image
+    with pytest.warns(InputWarning, match=r"ir\.png: the infrared image has false colours"):
+        grey = next(net.fuse_many([Pair("a", ir, vis)], open_pair)).image
     np.testing.assert_array_equal(grey, net.fuse(ir, vis))
     luminances = net.fuse_luminance(*(x[None, ..., None] for x in (open_pair(Pair("a", ir, vis)).ir, IR / UNIT)))
     expected = Sources(IR / 255, IR / 255, RGB).restore(np.asarray(luminances)[0, ..., 0], "full", "uint8")
