@@ -322,6 +322,12 @@ def trained_role(weights: Weights) -> Role:
     return weights.training.get("data", {}).get("functional") or "vis"
 
 
+def trained_scalings(weights: Weights, default: Scalings = Scalings()) -> Scalings:
+    """Returns how images were scaled in these weights' training; `default` where unknown."""
+    data = weights.training.get("data", {})
+    return Scalings.of(data.get("ir_scaling") or default.ir, data.get("vis_scaling") or default.vis)
+
+
 # ---------------------------------------------------------------------------------------------------------- Evaluation
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, float]]
@@ -468,7 +474,7 @@ def check_triples_measurable(triples: Sequence[Triple]) -> None:
 
 def measure_triple(triple: Triple) -> dict[str, float]:
     """Returns the row of one triple; colour images are scored on their grey conversion."""
-    return measure(*(to_gray8(image) for image in (read_image(triple.fused), *_read_sources(triple))))
+    return measure(*(to_gray8(image) for image in (read_levels(triple.fused), *_read_sources(triple))))
 
 
 @contextmanager

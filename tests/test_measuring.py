@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from rpfnet_jax import pipeline
+from rpfnet_jax.data import Scalings, ThermalScaling
 from rpfnet_jax.data.pairs import PairError, Triple
+from rpfnet_jax.files import InputWarning
 from rpfnet_jax.metrics import measure, to_gray8
 
 
@@ -45,6 +47,16 @@ def test_nothing_is_measured_when_something_is_wrong(triples, monkeypatch):
         pipeline.measure_triples(triples)
 
 
+def test_deep_infrared_is_scaled_and_told_of(triples):
+    levels = np.asarray(Image.open(triples[0].ir))
+    expected = pipeline.measure_triples(triples[:1])
+    Image.fromarray(7160 + 5 * levels.astype(np.uint16)).save(triples[0].ir)
+    scaled = [triples[0]._replace(scaling=Scalings(ThermalScaling("range", 7160, 8435)))]
+    np.testing.assert_equal(pipeline.measure_triples(scaled), expected)
+    with pytest.warns(InputWarning, match=r"b_ir\.png: the infrared image uses 1\.9% .*--ir-scaling=percentile:1,99"):
+        assert pipeline.measure_triples(triples[:1]) != expected
+
+
 def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
     alive, most = set(), 0
 
@@ -59,8 +71,7 @@ def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(pipeline, "read_image", read)
-    monkeypatch.setattr(pipeline, "read_levels", lambda path, scaling: read(path))
+    monkeypatch.setattr(pipeline, "read_levels", lambda path, scaling=None: read(path))
     monkeypatch.setattr(pipeline, "measure", lambda *images: {"en": 0.0})
     monkeypatch.setattr(pipeline, "check_triples_measurable", lambda triples: None)
     rows = pipeline.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])

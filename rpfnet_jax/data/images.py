@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image, UnidentifiedImageError
 
+from rpfnet_jax.data.checks import warn_of_input
 from rpfnet_jax.data.metadata import Metadata, read_metadata
 from rpfnet_jax.data.pixels import ColorImage, GrayImage, ImageError, StoredImage, to_gray, upright
 from rpfnet_jax.data.tiff import SIGNATURES, TiffError, encode_tiff, read_tiff, tiff_size
@@ -56,12 +57,15 @@ def read_image(path: str | Path) -> GrayImage | ColorImage:
     """Reads an image of any kind as 8-bit grey or RGB, without alpha; see `read_stored`.
 
     16-bit images are scaled linearly by 1/257 (65535 becomes 255) and floating-point images, which must lie in [0, 1],
-    by 255, rounded half to even, without contrast stretching.
+    by 255, rounded half to even, without contrast stretching: `InputWarning` tells where little is left; see
+    `data.thermal.read_levels`.
 
     Raises:
         ImageError: Also for images without a defined white: signed integers, or integers of more than 16 bits.
     """
-    return read_stored(path).eight_bit()
+    image = read_stored(path)
+    warn_of_input(image, side=None)
+    return image.eight_bit()
 
 
 def read_gray(path: str | Path) -> GrayImage:

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from rpfnet_jax.data.checks import Side, warn_of_input
 from rpfnet_jax.data.images import read_stored
 from rpfnet_jax.data.pixels import ImageError
-from rpfnet_jax.data.thermal import Scalings, Side, scaled, warn_of_input
+from rpfnet_jax.data.thermal import Scalings, scaled
 from rpfnet_jax.files import itemised, one_line
 
 IR_FOLDERS = ("ir", "inf", "infrared")
@@ -396,7 +397,7 @@ def _checked_size(group: Pair | Triple, role: str, path: Path) -> tuple[int, int
         side: Side = "ir" if role == "ir" else "vis"
         scaling = getattr(group.scaling, side)
         # A functional image (PET, SPECT) that plays the infrared one has false colours on purpose.
-        warn_of_input(image, side, scaling, false_colors=not isinstance(group, Pair) or group.color is None)
+        warn_of_input(image, side, scaling.mode != "full", not isinstance(group, Pair) or group.color is None)
         image = scaled(image, scaling)
     height, width = image.eight_bit().shape[:2]
     return height, width

@@ -1,13 +1,12 @@
-"""Scaling of images of more than 8 bits to [0, 1], and warnings of images that are probably not what they seem.
+"""Scaling of images of more than 8 bits to [0, 1].
 
-Everything that takes images (the commands, `Fuser.fuse`, training, metrics, video) reads them with `StoredImage`, warns
-with `warn_of_input` and scales with `scaled`.
+Everything that takes images (the commands, `Fuser.fuse`, training, metrics, video) reads them as `StoredImage`, warns
+with `data.checks.warn_of_input`, and scales them with `scaled` or `scaled_gray`.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,13 +16,12 @@ from jaxtyping import Float32, Shaped
 
 from rpfnet_jax.data.images import read_stored
 from rpfnet_jax.data.pixels import ColorImage, GrayImage, StoredImage, to_gray
-from rpfnet_jax.files import InputWarning
 
 # Grey of any real dtype.
 RawImage = Shaped[np.ndarray, "h w"]
 Mode = Literal["percentile", "range", "full"]
-Side = Literal["ir", "vis"]
 
+_STRIP = 256
 _NUMBER = r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)"
 _WITH_LIMITS = re.compile(rf"(percentile|range):{_NUMBER},{_NUMBER}")
 _FORMS = "use percentile:<low>,<high> (such as percentile:1,99), range:<low>,<high> (such as range:7000,9500) or full"
@@ -220,70 +218,3 @@ def scale_thermal(
         strip = values[top : top + _STRIP].astype(np.float64)
         result[top : top + _STRIP] = np.clip((strip - low) / (high - low), 0, 1)
     return result, f"{name}: {low:.7g}..{high:.7g} -> 0..1, {clipped:.1%} clipped"
-
-
-# ------------------------------------------------------------------------------------------------------------- Warnings
-
-# Radiometric counts of 14 bits stored in 16 use at most a quarter of the range.
-_SMALL_PART = 0.25
-# Share of the values on either side that may be dead pixels.
-_DEAD = 0.1
-# Compressed grey has chroma of a few levels, and a camera's overlay colours a small part of the image.
-_COLORED, _COLORED_PART = 1 / 8, 0.1
-_STRIP = 256
-_ENOUGH_PIXELS = 1 << 18
-_LABELS = {"ir": "infrared", "vis": "visible"}
-
-_warned: set[tuple[Path | None, str, str]] = set()
-
-
-def warn_of_input(image: StoredImage, side: Side, scaling: ThermalScaling = FULL, false_colors: bool = True) -> None:
-    """Warns (`InputWarning`) of images that are usable but would hardly give the result that was meant.
-
-    These are images of more than 8 bits that use a small part of their range and are not scaled, false-colour infrared
-    images, and files of several images, of which only the first is used. A kind of warning is given once for all files
-    of a folder, and once for images that come from memory.
-
-    Args:
-        image: The image before it is scaled; its `path` gives the name and the folder.
-        side: The role of the image.
-        scaling: The scaling that follows.
-        false_colors: Whether to warn of colours on the infrared side; False where they are meant to be there.
-    """
-    if image.several:
-        _warn(image, side, "several", "the file holds several images, and only the first is used")
-    if side == "ir" and false_colors and image.pixels.ndim == 3 and _is_colored(image):
-        problem = (
-            "the infrared image has false colours, whose luminance is no temperature (hot red is darker than yellow); "
-            "export it in grey (white-hot) instead"
-        )
-        _warn(image, side, "colors", problem)
-    if scaling.mode == "full" and image.pixels.dtype != np.uint8 and image.white:
-        low, high = np.percentile(_sample(image.pixels), [_DEAD, 100 - _DEAD])
-        part = (high - low) / image.white
-        if 0 < part <= _SMALL_PART:
-            problem = (
-                f"the {_LABELS[side]} image uses {part:.1%} of its {image.depth} range (values {low:.7g} to {high:.7g} "
-                f"of 0 to {image.white:.7g}) and appears nearly uniform; --{side}-scaling=percentile:1,99 spreads it "
-                f'(in Python {side}_scaling="percentile:1,99", in a configuration data.{side}_scaling)'
-            )
-            _warn(image, side, "range", problem)
-
-
-def _warn(image: StoredImage, side: Side, kind: str, problem: str) -> None:
-    key = (image.path.parent if image.path else None, side, kind)
-    if key not in _warned:
-        _warned.add(key)
-        warnings.warn(f"{image.path}: {problem}" if image.path else problem, InputWarning, stacklevel=3)
-
-
-def _sample(pixels: np.ndarray) -> np.ndarray:
-    """Returns every n-th row and column of a large image: enough to judge it by."""
-    step = max(1, int((pixels.shape[0] * pixels.shape[1] / _ENOUGH_PIXELS) ** 0.5))
-    return pixels[::step, ::step]
-
-
-def _is_colored(image: StoredImage) -> bool:
-    sample = _sample(image.pixels).astype(np.float64)
-    difference = sample.max(axis=2) - sample.min(axis=2)
-    return bool(np.mean(difference > _COLORED * (image.white or np.ptp(sample) or 1)) > _COLORED_PART)

@@ -104,7 +104,7 @@ class ImageFuser(abc.ABC):
             MemoryError: the images are too large for the memory that is free; see `Fuser.in_tiles`.
 
         Warns:
-            InputWarning: an image is hardly what was meant; see `rpfnet_jax.data.thermal.warn_of_input`.
+            InputWarning: an image is hardly what was meant; see `rpfnet_jax.data.checks.warn_of_input`.
         """
         check_output_type(dtype)
         sources = open_sources(ir, vis, Scalings.of(ir_scaling, vis_scaling))

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float32, Shaped
 from PIL import Image
 
+from rpfnet_jax.data.checks import warn_of_input
 from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
 from rpfnet_jax.data.images import from_pillow, read_stored
 from rpfnet_jax.data.metadata import Metadata
 from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.data.pixels import StoredImage
-from rpfnet_jax.data.thermal import Scalings, ThermalScaling, scaled, scaled_gray, warn_of_input
+from rpfnet_jax.data.thermal import Scalings, ThermalScaling, scaled, scaled_gray
 
 OutputType = Literal["uint8", "uint16", "float32"]
 # Not "h w *channels": the two images of a call may differ in channels, and a difference in size has its own error.
@@ -105,13 +106,13 @@ def open_infrared(
     image: StoredImage, scaling: ThermalScaling, false_colors: bool = True
 ) -> tuple[Float32[np.ndarray, "h w"], str]:
     """Returns the luminance of an infrared image and a line about its scaling, and warns as `warn_of_input` does."""
-    warn_of_input(image, "ir", scaling, false_colors)
+    warn_of_input(image, "ir", scaling.mode != "full", false_colors)
     return scaled_gray(image, scaling)
 
 
 def open_visible(image: StoredImage, scaling: ThermalScaling) -> dict[str, Any]:
     """Returns what `Sources` takes of a visible image, and warns as `warn_of_input` does."""
-    warn_of_input(image, "vis", scaling)
+    warn_of_input(image, "vis", scaling.mode != "full")
     visible = scaled(image, scaling).full_range()
     return {"vis_y": gray(visible), "visible": visible, "alpha": image.alpha, "metadata": image.metadata}
 

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpfnet_jax.data.patches import PAPER_PATCH_COUNT, PAPER_PATCH_SIZE, apply_transform, crop_plan, extract
+from rpfnet_jax.data import Pair, Scalings, write_image
+from rpfnet_jax.data.patches import (
+    PAPER_PATCH_COUNT,
+    PAPER_PATCH_SIZE,
+    PatchSource,
+    apply_transform,
+    crop_plan,
+    extract,
+)
 
 SIZES = [(40, 50), (32, 32), (64, 33)]
 SIDES = st.integers(8, 40)
@@ -130,3 +138,13 @@ def test_extract_rejects_crops_outside():
         with pytest.raises(ValueError, match="outside"):
             extract(image, np.array([0, top, left, 0], np.int32), 8)
     assert extract(image, np.array([0, 2, 4, 7], np.int32), 8).shape == (8, 8)
+
+
+def test_patches_of_deep_images_are_scaled_as_the_pair_says(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (2, 9, 9), dtype=np.uint8)
+    paths = tmp_path / "ir.tif", tmp_path / "vis.tif"
+    for path, image in zip(paths, levels, strict=True):
+        write_image(path, 7160 + 5 * image.astype(np.uint16))
+    scaling = Scalings.of("range:7160,8435", "range:7160,8435")
+    source = PatchSource([Pair("a", *paths, scaling=scaling)], crop_plan([(9, 9)], 2, 9), 9)
+    np.testing.assert_array_equal(source.images[0], levels)

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from rpfnet_jax.data import Scalings
 from rpfnet_jax.data import sets as sets_module
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.data.pairs import check_pairs, find_pairs
@@ -53,6 +54,14 @@ def test_each_joined_set_may_be_a_plain_folder_that_is_split(tmp_path):
     sets = find_training_sets(config_of(tmp_path, sets=("day", "night"), holdout=0.25), 0)
     assert (len(sets.train), len(sets.validation)) == (6, 2)
     assert {pair.name.split("_")[0] for pair in sets.validation} == {"day", "night"}
+
+
+def test_pairs_get_the_scaling_of_the_configuration(tmp_path):
+    put_set(tmp_path, 4)
+    for pairs in find_training_sets(config_of(tmp_path, ir_scaling="percentile:1,99", vis_scaling="range:0,9"), 0):
+        assert {pair.scaling for pair in pairs} == {Scalings.of("percentile:1,99", "range:0,9")}
+    with pytest.raises(ValueError, match="thermal scaling 'best'"):
+        find_training_sets(config_of(tmp_path, ir_scaling="best"), 0)
 
 
 def test_a_missing_set_is_named_with_the_layout(tmp_path):

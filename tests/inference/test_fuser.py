@@ -73,7 +73,7 @@ def test_deep_images_and_their_scaling(net, tmp_path):
         net.fuse_many([], open_pair, ir_scaling="percentile:1,99")
     # Without it: the same warning for the file and, once, for the array.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rpfnet_jax.data.thermal._warned", set())
+        patch.setattr("rpfnet_jax.data.checks._warned", set())
         with pytest.warns(InputWarning, match=r'ir\.tif: .*1\.9% .*ir_scaling="percentile:1,99"'):
             from_file = net.fuse(tmp_path / "ir.tif", RGB)
         with pytest.warns(InputWarning, match=r"^the infrared image uses 1\.9% .*"):
