@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rpfnet_jax.data.pairs import PairError, Triple, find_triples
+from rpfnet_jax.data.thermal import Scalings, ThermalScaling
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.reports import FIGURE_FORMATS, FORMATS, Format, Table, encode
 
@@ -106,6 +107,31 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=count, metavar="N", help="processes (default: one per core; one for a few images)"
     )
+
+
+def add_scaling(parser: argparse._ActionsContainer, default: str = "full") -> None:
+    """Adds `--ir-scaling` and `--vis-scaling`; `scalings_of` returns them."""
+    for side, label in (("ir", "infrared"), ("vis", "visible")):
+        parser.add_argument(
+            f"--{side}-scaling",
+            type=_scaling,
+            metavar="S",
+            help=f"black and white of {label} images of more than 8 bits: percentile:1,99 or range:LOW,HIGH or full "
+            f"(default: {default})",
+        )
+
+
+def _scaling(text: str) -> ThermalScaling:
+    try:
+        return ThermalScaling.parse(text)
+    except ValueError as error:
+        # Of a ValueError argparse would not print the reason.
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def scalings_of(options: argparse.Namespace, default: Scalings = Scalings()) -> Scalings:
+    """Returns what the arguments of `add_scaling` say, or the default where they are not given."""
+    return Scalings(options.ir_scaling or default.ir, options.vis_scaling or default.vis)
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,9 @@ import jax
 from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
-from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_weights, count
-from rpfnet_jax.data.images import SUFFIXES, check_writable, image_size
+from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_scaling, add_weights, count, scalings_of
+from rpfnet_jax.data.images import SUFFIXES, image_size
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, match_pairs, refuse_overwriting
-from rpfnet_jax.data.thermal import ThermalScaling
 from rpfnet_jax.files import one_line, write_atomically
 from rpfnet_jax.inference import BaselineFuser, Fuser, ImageFuser
 from rpfnet_jax.inference.folders import Preparation, fuse_files
@@ -49,16 +48,15 @@ def add_fuse(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--recursive", action="store_true", help="include subfolders and keep their structure")
     files.add_argument("--ext", nargs="+", metavar="EXT", help="only files with these suffixes, such as: png tif")
     files.add_argument("--gray", action="store_true", help="grey results, also of colour images")
+    files.add_argument(
+        "--strip-metadata",
+        action="store_true",
+        help="leave out the visible images' colour profile, EXIF (with GPS) and resolution, which go along otherwise",
+    )
     files.add_argument("--dtype", choices=SUFFIXES, default="uint8", help="uint8 writes PNG (default), the others TIFF")
 
     preparation = parser.add_argument_group("images that are not registered or not 8-bit")
-    preparation.add_argument(
-        "--ir-scaling",
-        type=_scaling,
-        default=ThermalScaling("full"),
-        metavar="S",
-        help="grey levels of infrared files of more than 8 bits: percentile:1,99 or range:LOW,HIGH or full (default)",
-    )
+    add_scaling(preparation)
     preparation.add_argument(
         "--resize-ir", action="store_true", help="scale the infrared image to the visible one's size"
     )
@@ -96,7 +94,6 @@ def _fuse(options: argparse.Namespace) -> None:
     refuse_overwriting(matched.pairs, options.out, {target.parent for target in targets.values()})
     if options.recursive:
         _refuse_results_as_inputs(options)
-    check_writable(options.dtype)
     if options.ray_actors is not None:
         check_ray()
         # The actors need the accelerators; this process only makes a fuser to check the options.
@@ -142,14 +139,6 @@ def _show_compilation(net: ImageFuser, progress: tqdm) -> None:
         )
 
 
-def _scaling(text: str) -> ThermalScaling:
-    try:
-        return ThermalScaling.parse(text)
-    except ValueError as error:
-        # Of a ValueError argparse would not print the reason.
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _refuse_results_as_inputs(options: argparse.Namespace) -> None:
     for folder in (options.ir, options.vis):
         if folder.resolve() in options.out.resolve().parents:
@@ -190,7 +179,8 @@ def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
         raise ValueError("--resize-ir has no use with --align, which scales the infrared image itself")
     return Preparation(
         gray=options.gray,
-        scaling=options.ir_scaling,
+        scaling=scalings_of(options),
+        metadata=not options.strip_metadata,
         resize_ir=options.resize_ir,
         align=options.align if options.align in ("none", "ecc") else read_homography(Path(options.align)),
         overlays=options.out.absolute() / "registration" if options.align != "none" else None,

@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from rpfnet_jax.cli.arguments import (
+    add_scaling,
     add_table,
     add_workers,
     check_figure_name,
     named_path,
+    scalings_of,
     table_format,
     triples_of,
     unique,
     write_figure,
     write_tables,
 )
-from rpfnet_jax.data.images import read_image
 from rpfnet_jax.data.pairs import PairError, Triple, check_triples, find_triples, match_triples, natural_key
+from rpfnet_jax.data.thermal import FULL, ThermalScaling, read_levels
 from rpfnet_jax.files import itemised, write_atomically
 from rpfnet_jax.metrics import (
     PROTOCOLS,
@@ -50,8 +52,9 @@ from rpfnet_jax.reports import (
 Rows = Mapping[str, Mapping[str, float]]
 
 
-def _measure(triples: Sequence[Triple], workers: int | None) -> dict[str, dict[str, float]]:
-    return measure_triples(triples, workers or workers_for(len(triples)), progress=sys.stderr.isatty())
+def _measure(triples: Sequence[Triple], options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    workers, scaling = options.workers or workers_for(len(triples)), scalings_of(options)
+    return measure_triples([t._replace(scaling=scaling) for t in triples], workers, progress=sys.stderr.isatty())
 
 
 def add_metrics(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +76,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="measure the images that all three folders have and list the others"
     )
+    add_scaling(parser)
     add_workers(parser)
     parser.set_defaults(run=_metrics)
 
@@ -83,7 +87,7 @@ def _metrics(options: argparse.Namespace) -> None:
     folders = (options.fused, options.ir, options.vis)
     triples = _partial_triples(*folders) if options.partial else find_triples(*folders)
     columns = columns_of(options.protocol)
-    measured = _measure(triples, options.workers)
+    measured = _measure(triples, options)
     rows = {name: {column: row[column] for column in columns} for name, row in measured.items()}
     if options.csv is not None:
         write_atomically(options.csv, os.fsencode(metrics_csv(rows)))  # Names of files need not be text.
@@ -117,6 +121,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--versus", nargs=2, metavar=("A", "B"), help="paired bootstrap of two methods")
     parser.add_argument("--partial", action="store_true", help="measure the images that all methods have")
+    add_scaling(parser)
     add_table(parser)
     add_workers(parser)
     parser.set_defaults(run=_compare)
@@ -148,7 +153,7 @@ def _measured(methods: Mapping[str, Path], options: argparse.Namespace) -> dict[
     find = (lambda *paths: match_triples(*paths).triples) if options.partial else find_triples
     triples = {name: {t.name: t for t in find(path, options.ir, options.vis)} for name, path in folders.items()}
     shared = _shared({name: {**tables, **triples}[name] for name in methods}, options.partial)
-    measured = {name: _measure([found[image] for image in shared], options.workers) for name, found in triples.items()}
+    measured = {name: _measure([found[image] for image in shared], options) for name, found in triples.items()}
     return {name: measured.get(name) or {image: tables[name][image] for image in shared} for name in methods}
 
 
@@ -189,6 +194,7 @@ def add_psd(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vis", type=Path, required=True, help="visible image or folder")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="also draw spectra and profiles (.png or .pdf)")
     parser.add_argument("--dpi", type=int, default=300, help="of the figure (default: %(default)s)")
+    add_scaling(parser)
     add_table(parser)
     parser.set_defaults(run=_psd)
 
@@ -200,45 +206,50 @@ def _psd(options: argparse.Namespace) -> None:
     reserved = [name for name in methods if name in ("IR", "VIS")]
     if reserved:
         raise ValueError(f"{reserved[0]} is the name of a source; call the method something else")
-    triples = {name: triples_of(path, options.ir, options.vis) for name, path in methods.items()}
+    scaling = scalings_of(options)
+    triples = {
+        name: [triple._replace(scaling=scaling) for triple in triples_of(path, options.ir, options.vis)]
+        for name, path in methods.items()
+    }
     sizes = [size for found in triples.values() for size in check_triples(found)]
     first = next(iter(triples.values()))
-    images: dict[str, Sequence[Path]] = {"IR": [t.ir for t in first], "VIS": [t.vis for t in first]}
-    images |= {name: [t.fused for t in found] for name, found in triples.items()}
+    images = {"IR": [(t.ir, scaling.ir) for t in first], "VIS": [(t.vis, scaling.vis) for t in first]}
+    images |= {name: [(t.fused, FULL) for t in found] for name, found in triples.items()}
     rows: dict[str, list[float | str | None]] = {}
     for name in ("IR", "VIS"):
         # As text, so that a source is never marked as the best.
-        rows[name] = [f"{np.mean([spectral_entropy(_gray(path)) for path in images[name]]):.3f}", None, None]
+        rows[name] = [f"{np.mean([spectral_entropy(_gray(*image)) for image in images[name]]):.3f}", None, None]
     rows |= {name: _psd_scores(found) for name, found in triples.items()}
     note = "Definitions of this project. Pearson correlation of log spectra; entropy of PSD in bits."
     table = Table(_PSD_COLUMNS, rows, {"images": str(len(first))}, note)
     if options.figure is not None:
         cells = min(_CELLS, *(side for size in sizes for side in size))
         spectra = {
-            name: np.mean([log_spectrum(_gray(path), cells) for path in paths], axis=0)
-            for name, paths in images.items()
+            name: np.mean([log_spectrum(_gray(*image), cells) for image in found], axis=0)
+            for name, found in images.items()
         }
-        profiles = {name: _mean_profile(paths) for name, paths in images.items()}
+        profiles = {name: _mean_profile(found) for name, found in images.items()}
         write_figure(options.figure, spectra_figure(spectra, profiles), options.dpi)
     write_tables([table], options)
 
 
-def _gray(path: Path) -> np.ndarray:
-    return to_gray8(read_image(path))
+def _gray(path: Path, scaling: ThermalScaling) -> np.ndarray:
+    return to_gray8(read_levels(path, scaling))
 
 
 def _psd_scores(triples: Sequence[Triple]) -> list[float | str | None]:
     """Returns the means over the images, in the order of `_PSD_COLUMNS`."""
     scores = []
     for triple in triples:
-        fused, ir, vis = (_gray(path) for path in (triple.fused, triple.ir, triple.vis))
+        scaling = triple.scaling
+        fused, ir, vis = _gray(triple.fused, FULL), _gray(triple.ir, scaling.ir), _gray(triple.vis, scaling.vis)
         scores.append((spectral_entropy(fused), spectral_fidelity(fused, ir), spectral_fidelity(fused, vis)))
     return [float(mean) for mean in np.mean(scores, axis=0)]
 
 
-def _mean_profile(paths: Sequence[Path]) -> np.ndarray:
+def _mean_profile(images: Sequence[tuple[Path, ThermalScaling]]) -> np.ndarray:
     """Averages radial profiles; each ring over the images that have frequencies there."""
-    profiles = np.array([radial_profile(_gray(path)) for path in paths])
+    profiles = np.array([radial_profile(_gray(*image)) for image in images])
     defined = np.isfinite(profiles)
     counts = defined.sum(axis=0)
     return np.where(counts > 0, np.where(defined, profiles, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)

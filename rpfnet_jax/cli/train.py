@@ -14,7 +14,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from rpfnet_jax import recipes
-from rpfnet_jax.cli.arguments import add_adapt, add_norm
+from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_scaling, scalings_of
 from rpfnet_jax.data.images import write_png
 from rpfnet_jax.data.pairs import Pair, find_pairs
 from rpfnet_jax.inference import Fuser
@@ -24,6 +24,7 @@ from rpfnet_jax.pipeline import (
     open_training_sets,
     train_and_evaluate,
     trained_role,
+    trained_scalings,
     untrained,
 )
 from rpfnet_jax.runtime import prepare_process
@@ -156,6 +157,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     add_norm(parser)
     add_adapt(parser)
+    add_scaling(parser, default="that of the training")
     parser.add_argument(
         "--color_range", "--color-range", choices=("full", "studio"), help="how colour is restored, see docs/guide.md"
     )
@@ -181,6 +183,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     else:
         pairs = find_pairs(options.data.expanduser(), trained_role(weights))
         source = options.data
+    scaling = scalings_of(options, trained_scalings(weights, pairs[0].scaling))
+    pairs = [dataclasses.replace(pair, scaling=scaling) for pair in pairs]
     evaluate(net, pairs, out, f"{path.name} on {source}")
     # In a folder of its own: beside the fused images, `rpfnet metrics` and `rpfnet compare` would take it for one.
     write_png(out / "overview" / "contact_sheet.png", make_contact_sheet(pairs, out))
