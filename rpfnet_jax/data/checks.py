@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ _COLORED, _COLORED_PART = 1 / 8, 0.1
 _ENOUGH_PIXELS = 1 << 18
 _LABELS = {"ir": "infrared ", "vis": "visible ", None: ""}
 
+_lock = threading.Lock()
 _warned: set[tuple[Path | None, str]] = set()
 
 
@@ -47,7 +49,7 @@ def warn_of_input(image: StoredImage, side: Side | None, scaled: bool = False, f
         )
         _warn(image, "colors", problem)
     if not scaled and image.pixels.dtype != np.uint8 and image.white:
-        low, high = np.percentile(_sample(image.pixels), [_DEAD, 100 - _DEAD], method="nearest")
+        low, high = map(float, np.percentile(_sample(image.pixels), [_DEAD, 100 - _DEAD], method="nearest"))
         part = (high - low) / image.white
         if 0 < part <= _SMALL_PART:
             name = side or "ir"
@@ -61,8 +63,10 @@ def warn_of_input(image: StoredImage, side: Side | None, scaled: bool = False, f
 
 def _warn(image: StoredImage, kind: str, problem: str) -> None:
     key = (image.path.parent if image.path else None, kind)
-    if key not in _warned:
+    with _lock:  # Images are read in threads.
+        first = key not in _warned
         _warned.add(key)
+    if first:
         warnings.warn(f"{image.path}: {problem}" if image.path else problem, InputWarning, stacklevel=3)
 
 

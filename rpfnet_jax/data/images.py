@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -100,12 +100,17 @@ def from_pillow(image: Image.Image) -> StoredImage:
     Raises:
         Exception: Anything, if the file behind it is damaged.
     """
+    if image.format == "TIFF" and getattr(image, "tile", None):
+        # Not decoded yet: read as a file.
+        return _at_start(image.fp, lambda file: read_tiff(file, MAX_PIXELS))
     several = image.format in ("GIF", "PNG", "WEBP") and bool(getattr(image, "is_animated", False))
     tiles = getattr(image, "tile", None)
     # The stored form of pixels that have not been decoded yet.
     stored = tiles[0].args if tiles else ""
     white: int | float | None = None
-    if isinstance(stored, str) and stored.endswith(";16B") and image.mode in ("RGB", "RGBA"):
+    if image.format == "JPEG2000" and tiles:
+        pixels, white = _jpeg2000(image)
+    elif isinstance(stored, str) and stored.endswith(";16B") and image.mode in ("RGB", "RGBA"):
         pixels = _deep_png(image, stored)
     elif image.format == "PPM" and (white := _pnm_white(stored)) is not None:
         pixels = _deep_pnm(image, white)
@@ -149,10 +154,7 @@ def _deep_png(image: Any, stored: str) -> Shaped[np.ndarray, "h w c"]:
     The lower ones come from decoding the file again, as if the lower byte of each sample were the higher one. Grey and
     alpha of 16 bits are decoded as four channels of 8.
     """
-    position = image.fp.tell()
-    image.fp.seek(0)
-    data = image.fp.read()
-    image.fp.seek(position)
+    data = _at_start(image.fp, lambda file: file.read())
     high = np.array(image)
     with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
         raw = "RGBA" if stored == "LA;16B" else stored.replace("16B", "16L")
@@ -161,6 +163,27 @@ def _deep_png(image: Any, stored: str) -> Shaped[np.ndarray, "h w c"]:
     if stored == "LA;16B":
         high, other = other[..., ::2], other[..., 1::2]
     return high.astype(np.uint16) << 8 | other
+
+
+def _jpeg2000(image: Any) -> tuple[Shaped[np.ndarray, "h w *c"], int]:
+    """Decodes JPEG 2000; grey of 9 to 15 bits, which Pillow scales to 16, gets its own values back."""
+    header = _at_start(image.fp, lambda file: file.read(1 << 16))
+    # The codestream begins with two markers and sizes; the bits of the first channel follow.
+    start, gray = header.find(b"\xff\x4f\xff\x51"), image.mode.startswith("I;16")
+    bits = (header[start + 42] & 0x7F) + 1 if start >= 0 else 16 if gray else 8
+    if bits > 8 and not gray:
+        raise OSError(f"JPEG 2000 of {bits} bits in several channels is not supported; save it as TIFF or PNG")
+    pixels = _pixels(image)
+    return (pixels >> (16 - bits), (1 << bits) - 1) if 8 < bits < 16 else (pixels, 255 if bits <= 8 else 65535)
+
+
+def _at_start(file: Any, read: Callable[[Any], Any]) -> Any:
+    """Reads from the start of a file, and returns to where it was."""
+    position = file.tell()
+    file.seek(0)
+    found = read(file)
+    file.seek(position)
+    return found
 
 
 def _pnm_white(stored: Any) -> int | None:

@@ -199,8 +199,7 @@ def scale_thermal(
     """
     if values.size == 0:
         raise ValueError(f"the image is empty, shape {values.shape}")
-    invalid = ~np.isfinite(values)
-    if invalid.any():
+    if values.dtype.kind == "f" and (invalid := ~np.isfinite(values)).any():
         row, column = np.argwhere(invalid)[0][:2]
         raise ValueError(
             f"{invalid.sum()} of {values.size} values are NaN or infinite, the first at row {row}, column {column}; "

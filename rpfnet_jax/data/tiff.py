@@ -11,7 +11,7 @@ import io
 import sys
 import zlib
 from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -47,7 +47,7 @@ class TiffError(ValueError):
     """A TIFF that cannot be read; the message says why and does not name the file."""
 
 
-def read_tiff(file: IO[bytes], limit: int) -> StoredImage:
+def read_tiff(file: Any, limit: int) -> StoredImage:
     """Reads the first image of a TIFF.
 
     Args:
@@ -67,7 +67,7 @@ def read_tiff(file: IO[bytes], limit: int) -> StoredImage:
     return replace(image, metadata=tags.metadata(), several=tags.several(file))
 
 
-def tiff_size(file: IO[bytes]) -> tuple[int, int]:
+def tiff_size(file: Any) -> tuple[int, int]:
     """Reads (height, width) of the upright image from the tags."""
     tags = _Tags(file)
     turned = tags.one(_ORIENTATION, 1) in (5, 6, 7, 8)
@@ -77,7 +77,7 @@ def tiff_size(file: IO[bytes]) -> tuple[int, int]:
 class _Tags:
     """The tags of the first image, with the defaults of the specification."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: Any):
         header = file.read(16)
         if header[:4] == SIGNATURES[3]:
             raise TiffError("big-endian BigTIFF is not supported; save it as TIFF")
@@ -123,7 +123,7 @@ class _Tags:
         profile = self.exif.get(_PROFILE)
         return read_metadata(self.exif, info | ({"icc_profile": profile} if isinstance(profile, bytes) else {}))
 
-    def several(self, file: IO[bytes]) -> bool:
+    def several(self, file: Any) -> bool:
         """Returns whether another full image follows; thumbnails and overviews do not count."""
         head, following = self.exif._get_head(), self.exif._info.next  # type: ignore[union-attr]
         while following:
@@ -136,7 +136,7 @@ class _Tags:
         return False
 
 
-def _read_with_pillow(file: IO[bytes], tags: _Tags) -> Shaped[np.ndarray, "h w *c"]:
+def _read_with_pillow(file: Any, tags: _Tags) -> Shaped[np.ndarray, "h w *c"]:
     """Decodes an image of up to 8 bits as a whole, upright."""
     name = _IMAGE_COMPRESSIONS[tags.one(_COMPRESSION, 1)]
     if tags.same(_BITS, 1) > 8:
@@ -153,7 +153,7 @@ def _read_with_pillow(file: IO[bytes], tags: _Tags) -> Shaped[np.ndarray, "h w *
 # --------------------------------------------------------------------------------------------------- Bytes to samples
 
 
-def _read_samples(file: IO[bytes], tags: _Tags) -> Shaped[np.ndarray, "h w c"]:
+def _read_samples(file: Any, tags: _Tags) -> Shaped[np.ndarray, "h w c"]:
     """Reads the samples of all pixels, as they are stored, from strips or tiles."""
     bits, dtype = _sample_type(tags)
     tiled = _TILE_OFFSETS in tags.exif

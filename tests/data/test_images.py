@@ -126,6 +126,28 @@ def test_pnm_keeps_its_values(tmp_path, kind, white):
         read_stored(path)
 
 
+def test_jpeg_2000_of_more_than_8_bits(tmp_path):
+    values, path = RNG.integers(0, 65536, (20, 30)).astype(np.uint16), tmp_path / "a.jp2"
+    Image.fromarray(values).save(path)
+    stored = read_stored(path)
+    assert stored.white == 65535
+    np.testing.assert_array_equal(stored.pixels, values)
+    Image.fromarray(RGB).resize((30, 20)).save(path)
+    assert read_stored(path).white == 255
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xff\x4f\xff\x51") + 42] = 11
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="JPEG 2000 of 12 bits in several channels is not supported"):
+        read_stored(path)
+
+
+def test_a_tiff_that_pillow_has_opened_is_read_like_the_file(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, IMAGES["uint16"], photometric="rgb", extratags=[(274, 3, 1, 6, True)])
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(from_pillow(image).pixels, np.rot90(IMAGES["uint16"], -1))
+
+
 def test_modes_without_a_defined_range(tmp_path):
     Image.fromarray(np.full((4, 4), 1.5, np.float32)).save(tmp_path / "f.tif")
     Image.fromarray(np.full((4, 4), 7000, np.int32)).save(tmp_path / "i.tif")

@@ -45,11 +45,11 @@ KINDS = (("minisblack", 1), ("miniswhite", 1), ("minisblack", 2), ("rgb", 3), ("
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_every_combination_of_tags_is_read_as_it_was_written(dtype):
-    """88 to 240 variants of each dtype: byte order, compression, predictor, strips or tiles, planes, orientation."""
+    """84 or 96 variants of each dtype: byte order, compression, predictor, strips or tiles, planes, orientation."""
     read_as_written = 0
     orientations = itertools.cycle(UPRIGHT)
     for order, compression, layout, planes, (photometric, channels) in itertools.product(
-        "<>", (None, "zlib", "lzma"), ("strips", "one strip", "tiles"), (1, 2), KINDS
+        "<>", (None, "zlib"), ("strips", "one strip", "tiles"), (1, 2), KINDS
     ):
         # "0 is white" is defined for unsigned numbers; one sample has no planes.
         if (photometric == "miniswhite" and dtype.kind != "u") or (planes == 2 and channels == 1):
@@ -88,7 +88,7 @@ def test_every_combination_of_tags_is_read_as_it_was_written(dtype):
         else:
             assert image.alpha is None
         read_as_written += 1
-    assert read_as_written >= 126
+    assert read_as_written >= 84
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -148,7 +148,7 @@ def test_predictor_of_floats(order, name, channels):
     np.testing.assert_array_equal(image.pixels, values.squeeze().astype(np.float32 if name == "f2" else name))
 
 
-COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "group3", "group4")
+COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "zstd", "jpeg", "group3", "group4")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
@@ -158,7 +158,7 @@ def test_what_pillow_writes(mode):
     image = image or color.convert(mode)
     shown = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}.get(mode, mode)
     for compression in COMPRESSIONS:
-        if compression.startswith("group") != (mode == "1") and compression not in COMPRESSIONS[:4]:
+        if compression.startswith("group") != (mode == "1") and compression not in COMPRESSIONS[:5]:
             continue
         if compression == "jpeg" and mode in ("P", "I;16", "F", "LA"):
             continue
