@@ -100,9 +100,10 @@ def from_pillow(image: Image.Image) -> StoredImage:
     Raises:
         Exception: Anything, if the file behind it is damaged.
     """
+    opened: Any = image
     if image.format == "TIFF" and getattr(image, "tile", None):
         # Not decoded yet: read as a file.
-        return _at_start(image.fp, lambda file: read_tiff(file, MAX_PIXELS))
+        return _at_start(opened.fp, lambda file: read_tiff(file, MAX_PIXELS))
     several = image.format in ("GIF", "PNG", "WEBP") and bool(getattr(image, "is_animated", False))
     tiles = getattr(image, "tile", None)
     # The stored form of pixels that have not been decoded yet.
