@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from rpfnet_jax import __version__
 from rpfnet_jax.files import USER_ERRORS, error_message
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # Pillow's warnings about odd files name its own source lines; unusable files are errors of ours.
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.showwarning = _show_warning
             options.run(options)
     except USER_ERRORS as error:
         print(f"error: {error_message(error)}", file=sys.stderr)
@@ -65,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _command_parser() -> argparse.ArgumentParser:

@@ -1,44 +1,69 @@
-"""Reading clips: a video file, by way of PyAV, or a folder of numbered images; and pairing two of them."""
+"""Reading clips: a video file, by way of PyAV, or a folder of numbered images."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from rpfnet_jax.data.images import ImageError, read_image
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES
+from rpfnet_jax.data.thermal import RawImage, read_raw
 from rpfnet_jax.files import FileError, one_line
 
-Frame = UInt8[np.ndarray, "h w 3"]
+FrameImage = UInt8[np.ndarray, "h w 3"] | RawImage
+
+# Frames per second where nothing else is known.
+DEFAULT_RATE = Fraction(25)
 
 _NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)", re.DOTALL)
-# Containers round frame rates in the fifth digit; 29.97 and 30 differ in the third.
-_SAME_RATE = 1e-4
 
 
 class ClipError(FileError):
     """A clip that cannot be read or written, or two that do not belong together."""
 
 
+class Frame(NamedTuple):
+    """One frame of a clip.
+
+    Attributes:
+        number: Its place in the clip, counted from 0.
+        time: Seconds since the first frame of the clip.
+        image: The pixels; see `Clip`.
+    """
+
+    number: int
+    time: Fraction
+    image: FrameImage
+
+
 @dataclass(frozen=True)
 class Clip:
     """A clip on disk; iterating over it reads the frames, each time from the start.
 
-    Frames are RGB; grey is repeated in the three channels, more than 8 bits are reduced to 8, and the rotation that
-    phones note in a file is applied. Iterating raises `ClipError` where the clip is damaged, ends more than one frame
-    too early or changes its size.
+    Images are 8-bit RGB: grey is repeated in the three channels, more than 8 bits are reduced to 8, and the rotation
+    that phones note in a file is applied. Grey of more than 8 bits in a `thermal` clip keeps its raw values, (h, w);
+    9 to 15 bits in a video file are scaled to 16. Iterating raises `ClipError` where the clip is damaged, ends more
+    than one frame too early or changes its size.
 
     Attributes:
         path: The file or folder.
         shape: (h, w) of the frames.
-        fps: Frames per second; None for a folder whose rate was not given.
+        fps: Frames per second, on average; None for a folder whose rate was not given.
         count: Number of frames: exact for a folder, from the header for a file; None where the header lacks it
-            (Matroska).
+            (Matroska, MPEG-TS).
+        time_base: Unit of the frames' times, in seconds.
+        stamped: Whether frames have time stamps of their own; if not (folders, AVI and raw streams, or where the caller
+            gave a rate), frame `i` is shown at `i / fps`.
+        start: Time of the first frame in the file, in seconds; None for folders and where the caller gave a rate.
+        sound: Whether the file has sound.
+        thermal: Whether the frames hold infrared values.
         images: The files of a folder in order; empty for a video file.
     """
 
@@ -46,23 +71,48 @@ class Clip:
     shape: tuple[int, int]
     fps: Fraction | None
     count: int | None
+    time_base: Fraction
+    stamped: bool = False
+    start: Fraction | None = None
+    sound: bool = False
+    thermal: bool = False
     images: tuple[Path, ...] = ()
 
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second, 25 if they are not known."""
+        return self.fps or DEFAULT_RATE
+
     def __iter__(self) -> Iterator[Frame]:
-        for index, frame in enumerate(_frames(self.path, self.images)):
-            if frame.shape[:2] != self.shape:
-                raise ClipError(self.path, f"frame {index} is {_size(frame.shape)}, the first {_size(self.shape)}")
-            yield frame
+        previous, start, warned = None, self.start or Fraction(0), False
+        for index, (stamp, image) in enumerate(_frames(self.path, self.images, self.thermal)):
+            if image.shape[:2] != self.shape:
+                raise ClipError(self.path, f"frame {index} is {size(image.shape)}, the first {size(self.shape)}")
+            time = index / self.rate
+            if self.stamped and previous is not None:
+                time = previous + 1 / self.rate
+                if stamp is not None and stamp - start > previous:
+                    time = stamp - start
+                elif not warned:
+                    warned = True
+                    warnings.warn(
+                        f"{self.path}: frame {index} has no time stamp after that of the frame before; such frames are "
+                        f"spaced by {float(self.rate):.6g} per second",
+                        stacklevel=2,
+                    )
+            previous = time
+            yield Frame(index, time, image)
 
 
-def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None) -> Clip:
+def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None, thermal: bool = False) -> Clip:
     """Reads a clip's header and decodes its first frame.
 
     Args:
         path: A video file, or a folder of images with one number each, such as `0111_0001.png`. The last number in a
             name counts; everything else must be the same in all names. Hidden files and files that are not images are
-            ignored.
-        fps: Frames per second of a folder; replaces the rate of a video file.
+            ignored, and so are cover images inside a video file.
+        fps: Frames per second of a folder; replaces the time stamps of a video file.
+        thermal: Whether grey of more than 8 bits keeps its raw values, as infrared needs it.
 
     Raises:
         ClipError: If the clip is missing, empty or unreadable; if a folder holds different names, a number twice or
@@ -74,58 +124,29 @@ def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None) ->
     images: tuple[Path, ...] = ()
     if path.is_dir():
         images = _numbered_images(path)
-        count: int | None = len(images)
+        header = _Header(rate, len(images))
     elif path.is_file():
-        own_rate, count = _read_header(path)
-        rate = rate or own_rate
+        header = _read_header(path)
     else:
         raise ClipError(path, "no such file or folder")
-    first = next(_frames(path, images), None)
+    first = next(_frames(path, images, thermal), None)
     if first is None:
         raise ClipError(path, "holds no frame; it may be cut short")
-    return Clip(path, (first.shape[0], first.shape[1]), rate, count, images)
-
-
-def paired_frames(ir: Clip, vis: Clip, *, same_size: bool = True) -> Iterator[tuple[Frame, Frame]]:
-    """Reads an infrared and a visible clip in step, frame by frame.
-
-    Sizes, rates and counts are compared at once, before the first frame is read.
-
-    Args:
-        ir: The infrared clip.
-        vis: The visible clip.
-        same_size: Whether frames must have one size; False for clips that are still to be registered.
-
-    Returns:
-        Iterator over (infrared frame, visible frame).
-
-    Raises:
-        ClipError: If sizes, frame rates (where both are known) or numbers of frames differ; the message gives both
-            numbers. The last is also raised while iterating, where one clip ends before the other. See also `Clip`.
-    """
-    if same_size and ir.shape != vis.shape:
-        raise ClipError(ir.path, f"frames are {_size(ir.shape)}, those of {vis.path} {_size(vis.shape)}")
-    if ir.fps and vis.fps and abs(ir.fps / vis.fps - 1) > _SAME_RATE:
-        raise ClipError(ir.path, f"{float(ir.fps):.6g} frames per second, {vis.path} has {float(vis.fps):.6g}")
-    # The count of a file is rounded; whether the clips end together is only known at their ends.
-    if ir.count is not None and vis.count is not None and abs(ir.count - vis.count) > 1:
-        raise ClipError(ir.path, f"{ir.count} frames, {vis.path} has {vis.count}")
-    return _in_step(ir, vis)
-
-
-def _in_step(ir: Clip, vis: Clip) -> Iterator[tuple[Frame, Frame]]:
-    ir_frames, vis_frames = iter(ir), iter(vis)
-    read = 0
-    while True:
-        pair = next(ir_frames, None), next(vis_frames, None)
-        if pair[0] is None and pair[1] is None:
-            return
-        if pair[0] is None or pair[1] is None:
-            ended, longer = (ir, vis) if pair[0] is None else (vis, ir)
-            promised = "" if longer.count is None else f" (its header promises {longer.count})"
-            raise ClipError(ended.path, f"ends after {read} frames, {longer.path} goes on{promised}")
-        yield pair[0], pair[1]
-        read += 1
+    stamp, image = first
+    fps = rate or header.fps
+    stamped = rate is None and stamp is not None
+    return Clip(
+        path,
+        (image.shape[0], image.shape[1]),
+        fps,
+        header.length,
+        header.time_base if stamped else 1 / (fps or DEFAULT_RATE),
+        stamped,
+        None if images or rate else stamp or Fraction(0),
+        header.sound,
+        thermal,
+        images,
+    )
 
 
 def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:
@@ -149,8 +170,9 @@ def pyav() -> ModuleType:
     return av
 
 
-def _frames(path: Path, images: tuple[Path, ...]) -> Iterator[Frame]:
-    return _image_frames(images) if images else _video_frames(path)
+def _frames(path: Path, images: tuple[Path, ...], thermal: bool) -> Iterator[tuple[Fraction | None, np.ndarray]]:
+    """Decodes frames one at a time: (time stamp in seconds or None, image)."""
+    return _image_frames(images, thermal) if images else _video_frames(path, thermal)
 
 
 def _numbered_images(folder: Path) -> tuple[Path, ...]:
@@ -184,55 +206,88 @@ def _numbered_images(folder: Path) -> tuple[Path, ...]:
     return tuple(found[number] for number in numbers)
 
 
-def _image_frames(images: tuple[Path, ...]) -> Iterator[Frame]:
+def _image_frames(images: tuple[Path, ...], thermal: bool) -> Iterator[tuple[None, np.ndarray]]:
     for path in images:
         try:
-            image = read_image(path)
+            image = read_raw(path) if thermal else read_image(path)
         except ImageError as error:
             raise ClipError(error.path, error.reason) from error
-        yield image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        yield None, image if thermal or image.ndim == 3 else np.dstack([image] * 3)
 
 
-def _read_header(path: Path) -> tuple[Fraction | None, int | None]:
-    """Reads frames per second, and their number as duration times mean rate; None where the header lacks it."""
+class _Header(NamedTuple):
+    """What a file says of its frames; see `Clip`."""
+
+    fps: Fraction | None
+    length: int | None
+    time_base: Fraction = 1 / DEFAULT_RATE
+    sound: bool = False
+
+
+def _read_header(path: Path) -> _Header:
     av = pyav()
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
+            stream = video_stream(container)
+            if stream is None:
                 raise ClipError(path, "holds no video")
-            stream = container.streams.video[0]
-            rate, duration = stream.average_rate, stream.duration
-            # Matroska stores the nominal rate, which is not that of clips with an uneven pace.
-            if rate is None or duration is None or "matroska" in container.format.name:
-                return rate, None
-            return rate, round(duration * stream.time_base * rate)
+            if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+                raise ClipError(path, "a single image; a clip is a video file or a folder of numbered images")
+            sound = bool(container.streams.audio)
+            return _Header(stream.average_rate, stream.frames or None, stream.time_base, sound)
     except av.FFmpegError as error:
         raise ClipError(path, f"cannot be read as a video: {one_line(error)}") from error
 
 
-def _video_frames(path: Path) -> Iterator[Frame]:
-    """Decodes the first video stream one frame at a time.
+def video_stream(container: Any) -> Any:
+    """Returns the first video stream that is not an attached cover image, None if there is none."""
+    cover = pyav().stream.Disposition.attached_pic
+    return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+
+
+def _video_frames(path: Path, thermal: bool) -> Iterator[tuple[Fraction | None, np.ndarray]]:
+    """Decodes a video file one frame at a time.
 
     Raises:
-        ClipError: If data are damaged, or the last frame is more than one frame short of the end in the header.
+        ClipError: If data are damaged, or the last frame ends more than one frame before the end in the header.
     """
     av = pyav()
-    read, first, last = 0, None, None
+    read, first, last, lasts = 0, None, None, Fraction(0)
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
+            stream = video_stream(container)
+            stamped = _has_time_stamps(container)
             for frame in container.decode(stream):
-                pixels = frame.to_ndarray(format="rgb24")
-                last = frame.time
-                first = last if first is None else first
-                yield np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+                stamp = frame.pts * frame.time_base if stamped and frame.pts is not None else None
+                if stamp is not None:
+                    first, last, lasts = stamp if first is None else first, stamp, frame.duration * frame.time_base
+                yield stamp, pixels(frame, thermal)
                 read += 1
-            rate, end = stream.average_rate, _promised_end(container, stream)
+            rate, end, count = stream.average_rate, _promised_end(container, stream), stream.frames
     except av.FFmpegError as error:
         raise ClipError(path, f"damaged or cut short after {read} frames: {one_line(error)}") from error
-    # A complete clip has one frame left here, the last one; time stamps are rounded.
-    if rate and end and last is not None and (end - (last - first)) * rate > 2.5:
-        raise ClipError(path, f"cut short: ends after {read} of about {round(end * rate)} frames")
+    # Half a frame of tolerance, beyond the one that may be missing, because time stamps are rounded.
+    if last is not None and rate and end:
+        missing = (end - (last - first) - max(lasts, 1 / rate)) * rate - Fraction(1, 2)
+        count = round(end * rate)
+    else:
+        missing = count - read
+    if missing > 1:
+        raise ClipError(path, f"cut short: ends after {read} of about {count} frames")
+
+
+def _has_time_stamps(container: Any) -> bool:
+    # AVI has no presentation times: what decoded frames carry are those of other frames.
+    return container.format.name != "avi"
+
+
+def pixels(frame: Any, thermal: bool) -> FrameImage:
+    """Converts a decoded frame to an upright image as `Clip` describes."""
+    bits = max(component.bits for component in frame.format.components)
+    layout = "rgb24"
+    if thermal and bits > 8 and frame.format.name.startswith(("gray", "ya")):
+        layout = "grayf32le" if frame.format.name.startswith("grayf") else "gray16le"
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format=layout), frame.rotation // 90))
 
 
 def _promised_end(container, stream) -> Fraction | None:
@@ -245,5 +300,6 @@ def _promised_end(container, stream) -> Fraction | None:
     return None
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def size(shape: tuple[int, ...]) -> str:
+    """Formats height and width for messages."""
     return f"{shape[0]}\u00d7{shape[1]}"

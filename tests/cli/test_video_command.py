@@ -28,6 +28,10 @@ def write_clip(path, frames, fps=10):
     return path
 
 
+def images(clip):
+    return [frame.image for frame in clip]
+
+
 def write_folder(folder, frames, first=8):
     """Grey images where all channels are equal."""
     for number, frame in enumerate(frames, start=first):
@@ -73,7 +77,7 @@ def test_clips_of_every_kind(video, frames, weights_path, tmp_path, kind):
     done = video(ir, vis, "--lossless")
     assert done == (0, f"{tmp_path / 'new' / 'out.mkv'}\n", "")
     clip = open_clip(tmp_path / "new" / "out.mkv")
-    fused = list(clip)
+    fused = images(clip)
     assert (len(fused), clip.shape, clip.fps) == (COUNT, (24, 40), 25 if kind == "folders" else 10)
     net = load(weights_path, "running")
     for number in (0, 3, COUNT - 1):
@@ -86,9 +90,9 @@ def test_norm_and_lossy_mp4(video, frames, weights_path, tmp_path):
     lossless = video(ir, vis, "--lossless", "--norm=adaptive", "--adapt=0.5")
     assert lossless.code == 0
     expected = load(weights_path, "adaptive", 0.5).fuse(frames[0][3], smooth[3])
-    np.testing.assert_array_equal(list(open_clip(tmp_path / "new" / "out.mkv"))[3], expected)
+    np.testing.assert_array_equal(images(open_clip(tmp_path / "new" / "out.mkv"))[3], expected)
     assert video(ir, vis, "--norm=adaptive", "--adapt=0.5", out="lossy.mp4").code == 0
-    lossy = list(open_clip(tmp_path / "lossy.mp4"))
+    lossy = images(open_clip(tmp_path / "lossy.mp4"))
     assert len(lossy) == COUNT
     error = np.abs(lossy[3].astype(float) - expected).mean()
     assert 0 < error < 8
@@ -107,40 +111,83 @@ def test_rate(video, frames, tmp_path, ir_kind, options, rate):
     assert abs(open_clip(tmp_path / "new" / "out.mkv").fps / Fraction(rate) - 1) < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("suffix", "message"),
-    [
-        # Of MP4 the header tells; 1 more than it says may be rounding, so that shows at the end.
-        ("mp4", "{ir}: 3 frames, {vis} has 5"),
-        ("mkv", "{ir}: ends after 3 frames, {vis} goes on"),
-        ("", "{ir}: 3 frames, {vis} has 5"),
-    ],
-)
-def test_clips_of_different_length(refused, frames, tmp_path, suffix, message):
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", ""])
+@pytest.mark.parametrize("shorter", ["ir", "vis"])
+def test_a_clip_that_ends_early_costs_what_it_lacks(video, frames, tmp_path, suffix, shorter):
     write = write_clip if suffix else write_folder
-    ir, vis = (tmp_path / f"{side}.{suffix}".rstrip(".") for side in ("ir", "vis"))
-    write(ir, frames[0][:3])
-    write(vis, frames[1])
-    assert refused(ir, vis) == message.format(ir=ir, vis=vis)
-
-
-def test_a_visible_clip_one_frame_short(refused, frames, tmp_path):
-    ir, vis = write_clip(tmp_path / "ir.mp4", frames[0]), write_clip(tmp_path / "vis.mp4", frames[1][:-1])
-    assert refused(ir, vis) == f"{vis}: ends after 4 frames, {ir} goes on (its header promises 5)"
+    clips = {side: tmp_path / f"{side}.{suffix}".rstrip(".") for side in ("ir", "vis")}
+    for (side, path), clip in zip(clips.items(), frames, strict=True):
+        write(path, clip[:-1] if side == shorter else clip)
+    done = video(**clips)
+    longer = clips["vis" if shorter == "ir" else "ir"]
+    line = f"left out from frame 4 ({0.4 if suffix else 0.16:.3f} s) on, because {clips[shorter]} ends before"
+    assert done == (0, f"{tmp_path / 'new' / 'out.mkv'}\n", f"warning: {longer}: {line}\n")
+    assert len(images(open_clip(tmp_path / "new" / "out.mkv"))) == 4
 
 
 def test_clips_that_do_not_belong_together(refused, frames, tmp_path):
     vis = write_clip(tmp_path / "vis.mp4", frames[1])
     small = write_clip(tmp_path / "small.mp4", frames[0][:, :20])
     assert refused(small, vis) == f"{small}: frames are 20\u00d740, those of {vis} 24\u00d740"
-    fast = write_clip(tmp_path / "fast.mp4", frames[0], 30)
-    assert refused(fast, vis) == f"{fast}: 30 frames per second, {vis} has 10"
 
 
-def test_a_damaged_frame_stops_it(refused, frames, tmp_path):
+def test_times_go_along(video, frames, tmp_path):
+    times = [0, 0.1, 0.2, 0.7, 1.2]
+    clips = {}
+    for side, clip in zip(("ir", "vis"), frames, strict=True):
+        clips[side] = tmp_path / f"{side}.mp4"
+        with ClipWriter(clips[side], 10, lossless=True) as writer:
+            for time, frame in zip(times, clip, strict=True):
+                writer.write(frame, Fraction(time))
+    assert video(**clips).code == 0
+    fused = [frame.time for frame in open_clip(tmp_path / "new" / "out.mkv")]
+    assert [float(time) for time in fused] == pytest.approx(times, abs=0.001)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_frame_without_a_partner(video, frames, tmp_path):
+    vis = write_clip(tmp_path / "vis.mp4", frames[1])
+    with ClipWriter(tmp_path / "ir.mp4", 10, lossless=True) as writer:
+        for index in (0, 1, 3, 4):
+            writer.write(frames[0][index], Fraction(index, 10))
+    done = video(writer.path, vis)
+    assert done.code == 1
+    assert f"error: {vis}: frame 2, at 0.200 s, has no frame within half a frame (" in done.err
+    done = video(writer.path, vis, "--skip-unmatched")
+    assert done.code == 0
+    assert f"warning: {vis}: 1 frame(s) without a partner in {writer.path} left out" in done.err
+    assert len(images(open_clip(tmp_path / "new" / "out.mkv"))) == 4
+    # Frame by frame.
+    done = video(writer.path, vis, "--fps=10")
+    assert done.code == 0
+    assert f"warning: {vis}: left out from frame 4" in done.err
+
+
+def test_a_damaged_frame_costs_what_comes_after(video, frames, tmp_path):
     ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
-    (vis / "f10.png").write_bytes((vis / "f10.png").read_bytes()[:300])
-    assert refused(ir, vis).startswith(f"{vis / 'f10.png'}: ")
+    (vis / "f11.png").write_bytes((vis / "f11.png").read_bytes()[:300])
+    done = video(ir, vis)
+    assert (done.code, done.out) == (1, "")
+    *kept, error = done.err.splitlines()
+    assert error.startswith(f"error: {vis / 'f11.png'}: ")
+    out = tmp_path / "new" / "out.mkv"
+    assert kept == ([f"{out} holds the first 3 frames"] if out.exists() else [])
+
+
+def test_interrupted(video, frames, tmp_path, monkeypatch):
+    ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
+    write = ClipWriter.write
+
+    def interrupt(writer, *frame):
+        if writer.written == 3:
+            raise KeyboardInterrupt
+        write(writer, *frame)
+
+    monkeypatch.setattr(ClipWriter, "write", interrupt)
+    out = tmp_path / "new" / "out.mkv"
+    assert video(ir, vis, "--lossless") == (130, "", f"{out} holds the first 3 frames\ninterrupted\n")
+    assert len(images(open_clip(out))) == 3
 
 
 def test_frames_too_small_for_the_network(refused, frames, tmp_path):
@@ -149,7 +196,7 @@ def test_frames_too_small_for_the_network(refused, frames, tmp_path):
 
 
 def test_a_failure_keeps_the_older_clip(video, frames, tmp_path):
-    ir, vis = write_clip(tmp_path / "ir.mkv", frames[0][:3]), write_clip(tmp_path / "vis.mkv", frames[1])
+    ir, vis = (write_folder(tmp_path / side, clip[:, :8]) for side, clip in zip(("ir", "vis"), frames, strict=True))
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "out.mkv").write_bytes(b"older")
     assert video(ir, vis).code == 1
@@ -169,7 +216,7 @@ def test_the_result_never_replaces_an_input(video, frames, tmp_path, side):
 def test_unusable_arguments(refused, frames, tmp_path):
     ir, vis = (write_folder(tmp_path / side, clip) for side, clip in zip(("ir", "vis"), frames, strict=True))
     assert refused("none.mp4", vis) == "none.mp4: no such file or folder"
-    assert refused(ir, vis / "f8.png").startswith(f"{vis / 'f8.png'}: ")
+    assert refused(ir, vis / "f8.png").startswith(f"{vis / 'f8.png'}: a single image; a clip is")
     text = tmp_path / "text.mp4"
     text.write_text("hello")
     assert refused(ir, text).startswith(f"{text}: cannot be read as a video")
@@ -197,5 +244,5 @@ def test_folders_of_grey_and_colour_are_read_alike(video, frames, tmp_path):
     assert video(ir, vis, "--lossless").code == 0
     write_png(ir / "f8.png", frames[0][0])
     assert video(ir, vis, "--lossless", out="rgb.mkv").code == 0
-    first, second = (next(iter(open_clip(tmp_path / name))) for name in ("new/out.mkv", "rgb.mkv"))
+    first, second = (images(open_clip(tmp_path / name))[0] for name in ("new/out.mkv", "rgb.mkv"))
     np.testing.assert_array_equal(first, second)
