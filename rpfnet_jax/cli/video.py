@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_weights, refuse_overwriting_file
-from rpfnet_jax.inference import load
+from rpfnet_jax.inference import ImageFuser, load
 from rpfnet_jax.inference.sources import Sources, open_sources
+from rpfnet_jax.video.live import LiveSource, Meter, live_pairs
 from rpfnet_jax.video.pair import FramePair, paired_frames
 from rpfnet_jax.video.read import DEFAULT_RATE, open_clip
 from rpfnet_jax.video.write import ClipWriter
@@ -26,8 +29,8 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     contrast of each frame. Needs the extra `video`.
     """
     add_weights(parser)
-    parser.add_argument("--ir", type=Path, required=True, help="infrared clip: a video file or a folder of images")
-    parser.add_argument("--vis", type=Path, required=True, help="visible clip")
+    parser.add_argument("--ir", required=True, help="infrared clip: a video file or a folder of images")
+    parser.add_argument("--vis", required=True, help="visible clip")
     parser.add_argument("--out", type=Path, required=True, help="video file to write (.mp4, .mov, .mkv)")
     add_norm(parser, "running")
     add_adapt(parser)
@@ -41,12 +44,40 @@ def add_video(parser: argparse.ArgumentParser) -> None:
         "--skip-unmatched", action="store_true", help="leave out visible frames that have no infrared frame, and go on"
     )
     parser.add_argument("--lossless", action="store_true", help="lossless encoding, which not every player supports")
+    live = parser.add_argument_group("cameras and streams")
+    live.add_argument(
+        "--live",
+        action="store_true",
+        help="fuse two live sources (devices, URLs, named pipes: whatever FFmpeg opens) by when their frames arrive, "
+        "and drop what comes while a pair is being fused; Ctrl-C completes the result. --out may be a named pipe, or - "
+        "for the standard output",
+    )
+    live.add_argument("--seconds", type=float, metavar="S", help="stop after that time")
+    for side in ("ir", "vis"):
+        live.add_argument(
+            f"--{side}-options",
+            nargs="+",
+            type=_option,
+            metavar="NAME=VALUE",
+            help="options of FFmpeg for that source, such as: format=v4l2 framerate=30",
+        )
     parser.set_defaults(run=_fuse_video)
 
 
 def _fuse_video(options: argparse.Namespace) -> None:
-    refuse_overwriting_file(options.out, options.ir, options.vis)
+    only_live = [name for name in ("seconds", "ir_options", "vis_options") if getattr(options, name) is not None]
+    only_files = [name for name in ("fps", "skip_unmatched") if getattr(options, name)]
+    for name in only_files if options.live else only_live:
+        raise ValueError(f"--{name.replace('_', '-')} has no use {'with' if options.live else 'without'} --live")
     net = load(options.weights, options.norm, options.adapt)
+    if options.live:
+        _fuse_live(options, net)
+    else:
+        _fuse_clips(options, net)
+
+
+def _fuse_clips(options: argparse.Namespace, net: ImageFuser) -> None:
+    refuse_overwriting_file(options.out, Path(options.ir), Path(options.vis))
     ir, vis = open_clip(options.ir, fps=options.fps, thermal=True), open_clip(options.vis, fps=options.fps)
     pairs = paired_frames(ir, vis, skip_unmatched=options.skip_unmatched)
     writer = ClipWriter(options.out, ir if vis.fps is None else vis, lossless=options.lossless)
@@ -63,5 +94,41 @@ def _fuse_video(options: argparse.Namespace) -> None:
     print(options.out)
 
 
+def _fuse_live(options: argparse.Namespace, net: ImageFuser) -> None:
+    """Fuses until a source ends, the time is over, or the user interrupts it."""
+    ir = LiveSource(options.ir, dict(options.ir_options or ()), thermal=True)
+    vis = LiveSource(options.vis, dict(options.vis_options or ()))
+    with closing(live_pairs(ir, vis)) as pairs:
+        # Compiles; the frames that come meanwhile are dropped.
+        net.fuse(*_images(next(pairs)))
+        meter, start = Meter(), None
+        with ClipWriter(options.out, vis.rate, lossless=options.lossless, live=True) as writer:
+            try:
+                for pair in pairs:
+                    start = pair.time if start is None else start
+                    if options.seconds is not None and pair.time - start >= options.seconds:
+                        break
+                    stored = writer.write(net.fuse(*_images(pair)), pair.time - start)
+                    stored.add_done_callback(lambda _, frame=pair.vis: meter.stored(frame))
+                    if (line := meter.report()) is not None:
+                        print(line, file=sys.stderr)
+            except KeyboardInterrupt:
+                pass
+    print(meter.summary(), file=sys.stderr)
+    if str(options.out) != "-":
+        print(options.out)
+
+
+def _images(pair: FramePair) -> tuple[np.ndarray, np.ndarray]:
+    return pair.ir.image, pair.vis.image
+
+
 def _opened(pair: FramePair) -> Sources:
-    return open_sources(pair.ir.image, pair.vis.image)
+    return open_sources(*_images(pair))
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
+    return name, value

@@ -44,13 +44,9 @@ class FrameThread(Iterator[Frame]):
         frames: What the thread reads.
         length: Frames that may wait to be taken.
         live: Where that many wait already: drop the oldest of them (live sources) instead of pausing (files).
-
-    Attributes:
-        dropped: Number of frames dropped.
     """
 
     def __init__(self, frames: Iterable[Frame], length: int, live: bool = False):
-        self.dropped = 0
         self._length, self._live = length, live
         self._waiting: collections.deque[Frame] = collections.deque()
         self._end: BaseException | None = None
@@ -70,7 +66,6 @@ class FrameThread(Iterator[Frame]):
                         return
                     if len(self._waiting) == self._length:
                         self._waiting.popleft()
-                        self.dropped += 1
                     self._waiting.append(frame)
                     self._changed.notify_all()
         except BaseException as error:

@@ -45,6 +45,8 @@ class ClipWriter:
             have, and whose sound goes along.
         lossless: Whether every frame must come back bit by bit.
         quality: CRF of x264, from 0 (best) to 51; ignored when lossless.
+        live: Whether every frame is encoded fast and stored at once. The path may then also be `-`, the standard
+            output, or a named pipe: they get Matroska.
 
     Attributes:
         written: Number of frames written; 0 after a failure that left no file.
@@ -55,16 +57,23 @@ class ClipWriter:
     """
 
     def __init__(
-        self, path: str | Path, pace: Clip | Fraction | float | int, *, lossless: bool = False, quality: int = 18
+        self,
+        path: str | Path,
+        pace: Clip | Fraction | float | int,
+        *,
+        lossless: bool = False,
+        quality: int = 18,
+        live: bool = False,
     ):
         self.path = Path(path)
+        self._pipe = live and (str(path) == "-" or self.path.is_fifo())
         self.written = 0
         self._source = pace if isinstance(pace, Clip) else None
         self.fps = frame_rate(self.path, pace.rate if isinstance(pace, Clip) else pace)
         # At a constant rate a tenth of a millisecond or less, so that other times fit in as well.
         steady = 1 / (self.fps * math.ceil(10_000 / self.fps))
         self._time_base = pace.time_base if isinstance(pace, Clip) else steady
-        if self.path.suffix.lower() not in _FORMATS:
+        if not self._pipe and self.path.suffix.lower() not in _FORMATS:
             raise ClipError(self.path, f"the name of a clip must end in {', '.join(_FORMATS)}")
         if not 0 <= quality <= 51:
             raise ClipError(self.path, f"quality must lie in 0..51, got {quality}")
@@ -73,6 +82,8 @@ class ClipWriter:
         if self._codec not in self._av.codecs_available:
             raise ClipError(self.path, f"this PyAV has no H.264 encoder ({self._codec}); install it from PyPI")
         self._options = {"crf": "0" if lossless else str(quality)}
+        if live:
+            self._options |= {"preset": "veryfast", "tune": "zerolatency"}
         self._shape: tuple[int, int] | None = None
         self._container: Any = None
         self._stream: Any = None
@@ -84,13 +95,18 @@ class ClipWriter:
         self._cleanup = ExitStack()
 
     def __enter__(self) -> ClipWriter:
-        kind = _FORMATS[self.path.suffix.lower()]
+        kind = "matroska" if self._pipe else _FORMATS[self.path.suffix.lower()]
         # The index is written before the frames, so that a player can start before it has the whole file.
         options = {} if kind == "matroska" else {"movflags": "faststart"}
+        if self._pipe:
+            options = {"live": "1", "cluster_time_limit": "0", "flush_packets": "1"}
         try:
             with ExitStack() as stack:
-                temporary = stack.enter_context(replacing(self.path))
-                self._container = stack.enter_context(self._av.open(str(temporary), "w", format=kind, options=options))
+                if self._pipe:
+                    target = "pipe:1" if str(self.path) == "-" else str(self.path)
+                else:
+                    target = str(stack.enter_context(replacing(self.path)))
+                self._container = stack.enter_context(self._av.open(target, "w", format=kind, options=options))
                 # One thread, which an interrupt does not reach, does all the writing.
                 self._encoder = stack.enter_context(ThreadPoolExecutor(1))
                 self._cleanup = stack.pop_all()
@@ -98,13 +114,18 @@ class ClipWriter:
             raise ClipError(self.path, f"cannot be written: {one_line(error)}") from error
         return self
 
-    def write(self, image: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"], time: Fraction | None = None) -> None:
+    def write(
+        self, image: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"], time: Fraction | None = None
+    ) -> Future[None]:
         """Adds a frame, RGB or grey; all must have one size.
 
         Args:
             image: The frame.
             time: When it is shown, in seconds; None: at the constant rate. Times must rise; where they don't, or by
                 less than the clip's time base, the frame comes one unit of that after the one before.
+
+        Returns:
+            Is done when the frame has been encoded.
 
         Raises:
             ClipError: If the frame has another size than the first, or one of those before cannot be encoded or stored.
@@ -123,8 +144,10 @@ class ClipWriter:
         stamp = round((self.written / self.fps if time is None else time) / self._time_base)
         self._stamps.append(max(stamp, self._stamps[-1] + 1))
         frame.pts, frame.time_base = self._stamps[-1], self._time_base
-        self._waiting.append(self._encoder.submit(self._encode, frame, self._stamps[-1] * self._time_base))
+        done = self._encoder.submit(self._encode, frame, self._stamps[-1] * self._time_base)
+        self._waiting.append(done)
         self.written += 1
+        return done
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -170,6 +193,8 @@ class ClipWriter:
                 self._container.mux(packet)
             if self._sound is not None:
                 self._sound.copy_until(time)
+        except BrokenPipeError:
+            raise  # Whoever read the pipe has seen enough.
         except self._av.FFmpegError as error:
             raise ClipError(self.path, f"frame {self.written} cannot be written: {one_line(error)}") from error
 

@@ -1,8 +1,13 @@
 """`video` as a user types it."""
 
+import os
+import re
 import sys
+import threading
 from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -246,3 +251,81 @@ def test_folders_of_grey_and_colour_are_read_alike(video, frames, tmp_path):
     assert video(ir, vis, "--lossless", out="rgb.mkv").code == 0
     first, second = (images(open_clip(tmp_path / name))[0] for name in ("new/out.mkv", "rgb.mkv"))
     np.testing.assert_array_equal(first, second)
+
+
+LIVE = ["--live", "--ir-options", "format=lavfi", "--vis-options", "format=lavfi"]
+needs_lavfi = pytest.mark.skipif("lavfi" not in av.formats_available, reason="this PyAV has no synthetic sources")
+
+
+@pytest.fixture
+def live(video):
+    """Fuses two endless synthetic cameras with 30 frames per second."""
+
+    def run(*options, **more):
+        return video("testsrc=s=40x24:r=30,realtime", "testsrc2=s=40x24:r=30,realtime", *LIVE, *options, **more)
+
+    return run
+
+
+@needs_lavfi
+def test_live(live, tmp_path):
+    done = live("--seconds=1.5")
+    assert done[:2] == (0, f"{tmp_path / 'new' / 'out.mkv'}\n")
+    assert re.fullmatch(r"\d+ s: [\d.]+ frames per second, latency \d+ ms .*, \d+ of \d+ frames dropped\n", done.err)
+    times = [float(frame.time) for frame in open_clip(tmp_path / "new" / "out.mkv")]
+    assert times == sorted(times)
+    assert times[0] == 0
+    assert 0.5 < times[-1] < 1.5
+
+
+@needs_lavfi
+def test_interrupted_live(live, tmp_path, monkeypatch):
+    write = ClipWriter.write
+
+    def interrupt(writer, *frame):
+        if writer.written == 3:
+            raise KeyboardInterrupt
+        return write(writer, *frame)
+
+    monkeypatch.setattr(ClipWriter, "write", interrupt)
+    # The usual way to stop it.
+    assert live().code == 0
+    assert len(images(open_clip(tmp_path / "new" / "out.mkv"))) == 3
+
+
+@pytest.mark.slow
+@needs_lavfi
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_live_for_long_keeps_latency_and_memory(live):
+    pages = []
+
+    def watch():
+        while not done.wait(1):
+            pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
+
+    done = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = live("--seconds=20")
+    done.set()
+    watcher.join()
+    assert result.code == 0
+    reports = [re.search(r"latency (\d+) ms \(at most (\d+) ms\)", line) for line in result.err.splitlines()]
+    assert len(reports) >= 4
+    # The last quarter is no later than the others: nothing queues up.
+    *earlier, last, _ = [int(report[1]) for report in reports]
+    assert last < 2 * max(earlier) + 20
+    assert max(int(report[2]) for report in reports) < 2000
+    # The first seconds compile.
+    settled = pages[8:]
+    assert max(settled) - min(settled) < 8 * 2**20 / os.sysconf("SC_PAGE_SIZE")
+
+
+def test_options_of_the_other_kind(refused, frames, tmp_path):
+    assert refused("a", "b", "--live", "--fps=3") == "--fps has no use with --live"
+    assert refused("a", "b", "--live", "--skip-unmatched") == "--skip-unmatched has no use with --live"
+    assert refused("a", "b", "--seconds=3") == "--seconds has no use without --live"
+    assert refused("a", "b", "--ir-options", "a=b") == "--ir-options has no use without --live"
+    assert refused("none", "b", "--live").startswith("none: cannot be opened: No such file")
+    with pytest.raises(SystemExit):
+        refused("a", "b", "--live", "--ir-options", "a")

@@ -186,7 +186,6 @@ def test_a_thread_reads_a_few_frames_ahead():
     assert [frame.number for frame in islice(thread, 50)] == list(range(50))
     time.sleep(0.05)
     assert len(started) <= 50 + 3 + 1
-    assert thread.dropped == 0
     before = threading.active_count()
     thread.close()
     time.sleep(0.05)
@@ -200,7 +199,6 @@ def test_a_live_thread_drops_the_oldest_frames():
     second = next(thread)
     thread.close()
     assert second.number - first.number > 20
-    assert thread.dropped >= second.number - first.number - 2
 
 
 @pytest.mark.parametrize("live", [False, True])
