@@ -15,9 +15,8 @@ from rpfnet_jax.video.read import DEFAULT_RATE, Frame, pixels, pyav, size, video
 
 # Seconds without data after which a network stream counts as broken.
 _TIMEOUT = 10.0
-# Infrared frames that wait for their visible frame. Of visible ones only the newest waits.
-_WAITING_IR = 4
-# Arrival times of networks vary, and the rates that streams announce are guesses.
+# The last infrared frame is as old as one frame; arrival times vary, and the rates that streams announce are guesses.
+_TOLERANCE = Fraction(3, 2)
 _LEAST_TOLERANCE = Fraction(1, 10)
 
 
@@ -76,18 +75,19 @@ class LiveSource:
 
 
 def live_pairs(ir: Source, vis: Source) -> Iterator[FramePair]:
-    """Pairs the newest visible frame with the infrared frame nearest in time, whenever the next pair is asked for.
+    """Pairs the newest visible frame with the last infrared frames, whenever the next pair is asked for.
 
     Each source is read in a thread of its own. What arrives in the meantime is dropped, so that a slow reader gets
-    fewer frames and no old ones. Visible frames without an infrared frame within 0.1 seconds, or a frame of the slower
-    source if that is longer, are dropped, too. Ends where one of the sources ends.
+    fewer frames and no old ones. A visible frame does not wait for a later infrared frame. If no infrared frame came
+    within 0.1 seconds, or one and a half frames of the slower source if that is longer, it is dropped, too. Ends where
+    one of the sources ends.
 
     Raises:
         ValueError: While iterating, if the frames of the sources differ in size; see also `LiveSource`.
     """
-    tolerance = max(1 / min(ir.rate, vis.rate), _LEAST_TOLERANCE)
+    tolerance = max(_TOLERANCE / min(ir.rate, vis.rate), _LEAST_TOLERANCE)
     with (
-        closing(FrameThread(ir, _WAITING_IR, live=True)) as ir_frames,
+        closing(FrameThread(ir, 2, live=True)) as ir_frames,
         closing(FrameThread(vis, 1, live=True)) as vis_frames,
     ):
         for infrared, visible in nearest_frames(ir_frames, vis_frames, tolerance):

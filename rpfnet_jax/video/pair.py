@@ -83,6 +83,19 @@ class FrameThread(Iterator[Frame]):
             self._changed.notify_all()
             return self._waiting.popleft()
 
+    def arrived(self) -> Frame | None:
+        """Takes the next frame; None if there is none: a clip has ended, or a live source has not sent it yet."""
+        with self._changed:
+            if self._live and not self._waiting and self._end is None:
+                return None
+        return next(self, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all frames have been taken."""
+        with self._changed:
+            return self._end is not None and not self._waiting
+
     def close(self) -> None:
         """Ends the thread, as soon as it has its next frame."""
         with self._changed:
@@ -91,15 +104,14 @@ class FrameThread(Iterator[Frame]):
 
 
 def nearest_frames(
-    ir: Iterator[Frame],
-    vis: Iterator[Frame],
+    ir: FrameThread,
+    vis: FrameThread,
     tolerance: Fraction,
     clock: Callable[[Frame], Any] = attrgetter("time"),
 ) -> Iterator[tuple[Frame | None, Frame | None]]:
-    """Pairs each visible frame with the infrared frame nearest in time.
+    """Pairs each visible frame with the infrared frame nearest in time, of a live source with that of those which came.
 
-    An infrared frame may belong to several visible ones, or to none. Both iterators are read once, the infrared one by
-    one frame ahead.
+    An infrared frame may belong to several visible ones, or to none.
 
     Args:
         ir: Infrared frames by rising time.
@@ -109,20 +121,23 @@ def nearest_frames(
 
     Yields:
         (infrared, visible); (None, visible) where no infrared frame is near enough. Ends where one side has ended, with
-        the first frame of the other that lies behind that end, if there is one: (infrared, None) or (None, visible).
+        a frame of the other that lies behind that end, if there is one: (infrared, None) or (None, visible).
     """
-    nearest, following = next(ir, None), next(ir, None)
+    nearest, following = next(ir, None), None
     frame = None
     for frame in vis:
         if nearest is None:
             return
-        while following is not None and abs(clock(following) - clock(frame)) < abs(clock(nearest) - clock(frame)):
-            nearest, following = following, next(ir, None)
+        while True:
+            following = following or ir.arrived()
+            if following is None or abs(clock(following) - clock(frame)) >= abs(clock(nearest) - clock(frame)):
+                break
+            nearest, following = following, None
         if abs(clock(nearest) - clock(frame)) <= tolerance:
             yield nearest, frame
             continue
         yield None, frame
-        if following is None and clock(frame) > clock(nearest):
+        if following is None and clock(frame) > clock(nearest) and ir.ended:
             return
     if frame is not None and following is not None and clock(following) - clock(frame) > tolerance:
         yield following, None

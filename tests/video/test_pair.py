@@ -52,7 +52,7 @@ TIMES = st.lists(st.integers(1, 50), max_size=8).map(lambda steps: [0, *np.cumsu
 @given(TIMES, TIMES, st.integers(0, 60))
 def test_every_visible_frame_gets_the_nearest_infrared_frame(ir_times, vis_times, tolerance):
     ir, vis = frames_at(*ir_times), frames_at(*vis_times)
-    found = list(nearest_frames(iter(ir), iter(vis), Fraction(tolerance)))
+    found = list(nearest_frames(FrameThread(ir, 2), FrameThread(vis, 2), Fraction(tolerance)))
     infrared, visible = found[-1]
     if visible is None:
         # The visible clip ended, and this infrared frame is behind it.
