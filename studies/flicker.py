@@ -37,7 +37,7 @@ def main() -> None:
     prepare_process(cpu_devices=False)
     net = load(options.weights)
     frames = paired_frames(open_clip(options.ir, fps=25), open_clip(options.vis, fps=25))
-    pairs = [(pair.ir.image, pair.vis.image) for pair in frames]
+    pairs = [(pair.ir.image.pixels, pair.vis.image.pixels) for pair in frames]
     clips = {"infrared": [ir for ir, _ in pairs], "visible": [vis for _, vis in pairs]}
     # A network without norms has only one mode.
     for norm, adapt in MODES if net.config.norm == "batch" else MODES[:1]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_weights, refuse_overwriting_file
+from rpfnet_jax.cli.arguments import (
+    add_adapt,
+    add_norm,
+    add_scaling,
+    add_weights,
+    refuse_overwriting_file,
+    scalings_of,
+)
+from rpfnet_jax.data.pixels import StoredImage
+from rpfnet_jax.data.thermal import Scalings
 from rpfnet_jax.inference import ImageFuser, load
 from rpfnet_jax.inference.sources import Sources, open_sources
 from rpfnet_jax.video.live import LiveSource, Meter, live_pairs
@@ -34,6 +43,7 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="video file to write (.mp4, .mov, .mkv)")
     add_norm(parser, "running")
     add_adapt(parser)
+    add_scaling(parser)
     parser.add_argument(
         "--fps",
         type=float,
@@ -78,12 +88,13 @@ def _fuse_video(options: argparse.Namespace) -> None:
 
 def _fuse_clips(options: argparse.Namespace, net: ImageFuser) -> None:
     refuse_overwriting_file(options.out, Path(options.ir), Path(options.vis))
-    ir, vis = open_clip(options.ir, fps=options.fps, thermal=True), open_clip(options.vis, fps=options.fps)
+    ir, vis = (open_clip(path, fps=options.fps) for path in (options.ir, options.vis))
     pairs = paired_frames(ir, vis, skip_unmatched=options.skip_unmatched)
+    prepare = functools.partial(_opened, scalings=scalings_of(options))
     writer = ClipWriter(options.out, ir if vis.fps is None else vis, lossless=options.lossless)
     try:
         with writer:
-            for result in tqdm(net.fuse_many(pairs, _opened), total=vis.count, unit="frame", disable=None):
+            for result in tqdm(net.fuse_many(pairs, prepare), total=vis.count, unit="frame", disable=None):
                 if result.image is None:
                     raise ValueError(f"frame {result.index}: {result.error}")
                 writer.write(result.image, result.pair.time)
@@ -96,11 +107,13 @@ def _fuse_clips(options: argparse.Namespace, net: ImageFuser) -> None:
 
 def _fuse_live(options: argparse.Namespace, net: ImageFuser) -> None:
     """Fuses until a source ends, the time is over, or the user interrupts it."""
-    ir = LiveSource(options.ir, dict(options.ir_options or ()), thermal=True)
+    ir = LiveSource(options.ir, dict(options.ir_options or ()))
     vis = LiveSource(options.vis, dict(options.vis_options or ()))
+    scalings = scalings_of(options)
+    fuse = functools.partial(net.fuse, ir_scaling=scalings.ir, vis_scaling=scalings.vis)
     with closing(live_pairs(ir, vis)) as pairs:
         # Compiles; the frames that come meanwhile are dropped.
-        net.fuse(*_images(next(pairs)))
+        fuse(*_images(next(pairs)))
         meter, start = Meter(), None
         with ClipWriter(options.out, vis.rate, lossless=options.lossless, live=True) as writer:
             try:
@@ -108,7 +121,7 @@ def _fuse_live(options: argparse.Namespace, net: ImageFuser) -> None:
                     start = pair.time if start is None else start
                     if options.seconds is not None and pair.time - start >= options.seconds:
                         break
-                    stored = writer.write(net.fuse(*_images(pair)), pair.time - start)
+                    stored = writer.write(fuse(*_images(pair)), pair.time - start)
                     stored.add_done_callback(lambda _, frame=pair.vis: meter.stored(frame))
                     if (line := meter.report()) is not None:
                         print(line, file=sys.stderr)
@@ -119,12 +132,12 @@ def _fuse_live(options: argparse.Namespace, net: ImageFuser) -> None:
         print(options.out)
 
 
-def _images(pair: FramePair) -> tuple[np.ndarray, np.ndarray]:
+def _images(pair: FramePair) -> tuple[StoredImage, StoredImage]:
     return pair.ir.image, pair.vis.image
 
 
-def _opened(pair: FramePair) -> Sources:
-    return open_sources(*_images(pair))
+def _opened(pair: FramePair, scalings: Scalings) -> Sources:
+    return open_sources(*_images(pair), scalings)
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from rpfnet_jax.files import one_line
 from rpfnet_jax.video.pair import FramePair, FrameThread, nearest_frames
-from rpfnet_jax.video.read import DEFAULT_RATE, Frame, pixels, pyav, size, video_stream
+from rpfnet_jax.video.read import DEFAULT_RATE, Frame, pyav, size, upright_image, video_stream
 
 # Seconds without data after which a network stream counts as broken.
 _TIMEOUT = 10.0
@@ -36,7 +36,6 @@ class LiveSource:
     Args:
         url: Whatever FFmpeg opens: a device, a URL such as `rtsp://...`, a named pipe; `-` is the standard input.
         options: Options of FFmpeg for it, such as `framerate`; `format` names the input format, which devices need.
-        thermal: Whether grey of more than 8 bits keeps its raw values; see `Clip`.
 
     Attributes:
         url: As given.
@@ -47,8 +46,8 @@ class LiveSource:
         ImportError: If PyAV is missing.
     """
 
-    def __init__(self, url: str, options: Mapping[str, str] | None = None, *, thermal: bool = False):
-        self.url, self._thermal, self._av = url, thermal, pyav()
+    def __init__(self, url: str, options: Mapping[str, str] | None = None):
+        self.url, self._av = url, pyav()
         options = dict(options or {})
         kind = options.pop("format", None)
         try:
@@ -67,14 +66,14 @@ class LiveSource:
             with self._container:
                 for number, frame in enumerate(self._container.decode(self._stream)):
                     arrival = Fraction(time.monotonic_ns(), 10**9)
-                    yield Frame(number, arrival, pixels(frame, self._thermal))
+                    yield Frame(number, arrival, upright_image(frame))
         except self._av.error.ExitError as error:
             raise ValueError(f"{self.url}: nothing has come for {_TIMEOUT:.0f} s") from error
         except self._av.FFmpegError as error:
             raise ValueError(f"{self.url}: {one_line(error)}") from error
 
 
-def live_pairs(ir: Source, vis: Source) -> Iterator[FramePair]:
+def live_pairs(ir: Source, vis: Source) -> Generator[FramePair, None, None]:
     """Pairs the newest visible frame with the last infrared frames, whenever the next pair is asked for.
 
     Each source is read in a thread of its own. What arrives in the meantime is dropped, so that a slow reader gets
@@ -93,7 +92,7 @@ def live_pairs(ir: Source, vis: Source) -> Iterator[FramePair]:
         for infrared, visible in nearest_frames(ir_frames, vis_frames, tolerance):
             if infrared is None or visible is None:
                 continue
-            sizes = [frame.image.shape[:2] for frame in (infrared, visible)]
+            sizes = [frame.image.pixels.shape[:2] for frame in (infrared, visible)]
             if sizes[0] != sizes[1]:
                 raise ValueError(f"{ir.url}: frames are {size(sizes[0])}, those of {vis.url} {size(sizes[1])}")
             yield FramePair(infrared, visible, visible.time)

@@ -3,21 +3,18 @@
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
-from rpfnet_jax.data.images import ImageError, read_image
+from rpfnet_jax.data.images import read_stored
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES
-from rpfnet_jax.data.thermal import RawImage, read_raw
+from rpfnet_jax.data.pixels import ImageError, StoredImage
 from rpfnet_jax.files import FileError, one_line
-
-FrameImage = UInt8[np.ndarray, "h w 3"] | RawImage
 
 # Frames per second where nothing else is known.
 DEFAULT_RATE = Fraction(25)
@@ -35,22 +32,22 @@ class Frame(NamedTuple):
     Attributes:
         number: Its place in the clip, counted from 0.
         time: Seconds since the first frame of the clip.
-        image: The pixels; see `Clip`.
+        image: See `Clip`.
     """
 
     number: int
     time: Fraction
-    image: FrameImage
+    image: StoredImage
 
 
 @dataclass(frozen=True)
 class Clip:
     """A clip on disk; iterating over it reads the frames, each time from the start.
 
-    Images are 8-bit RGB: grey is repeated in the three channels, more than 8 bits are reduced to 8, and the rotation
-    that phones note in a file is applied. Grey of more than 8 bits in a `thermal` clip keeps its raw values, (h, w);
-    9 to 15 bits in a video file are scaled to 16. Iterating raises `ClipError` where the clip is damaged, ends more
-    than one frame too early or changes its size.
+    Images are 8-bit RGB: grey is repeated in the three channels, more than 8 bits in a video file are reduced to 8, and
+    the rotation that phones note in a file is applied. Grey of more than 8 bits keeps its values, and so do the images
+    of a folder; opacity is left out. Iterating raises `ClipError` where the clip is damaged, ends more than one frame
+    too early or changes its size.
 
     Attributes:
         path: The file or folder.
@@ -63,7 +60,6 @@ class Clip:
             gave a rate), frame `i` is shown at `i / fps`.
         start: Time of the first frame in the file, in seconds; None for folders and where the caller gave a rate.
         sound: Whether the file has sound.
-        thermal: Whether the frames hold infrared values.
         images: The files of a folder in order; empty for a video file.
     """
 
@@ -75,7 +71,6 @@ class Clip:
     stamped: bool = False
     start: Fraction | None = None
     sound: bool = False
-    thermal: bool = False
     images: tuple[Path, ...] = ()
 
     @property
@@ -85,9 +80,10 @@ class Clip:
 
     def __iter__(self) -> Iterator[Frame]:
         previous, start, warned = None, self.start or Fraction(0), False
-        for index, (stamp, image) in enumerate(_frames(self.path, self.images, self.thermal)):
-            if image.shape[:2] != self.shape:
-                raise ClipError(self.path, f"frame {index} is {size(image.shape)}, the first {size(self.shape)}")
+        for index, (stamp, image) in enumerate(_frames(self.path, self.images)):
+            shape = image.pixels.shape[:2]
+            if shape != self.shape:
+                raise ClipError(self.path, f"frame {index} is {size(shape)}, the first {size(self.shape)}")
             time = index / self.rate
             if self.stamped and previous is not None:
                 time = previous + 1 / self.rate
@@ -104,7 +100,7 @@ class Clip:
             yield Frame(index, time, image)
 
 
-def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None, thermal: bool = False) -> Clip:
+def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None) -> Clip:
     """Reads a clip's header and decodes its first frame.
 
     Args:
@@ -112,7 +108,6 @@ def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None, th
             name counts; everything else must be the same in all names. Hidden files and files that are not images are
             ignored, and so are cover images inside a video file.
         fps: Frames per second of a folder; replaces the time stamps of a video file.
-        thermal: Whether grey of more than 8 bits keeps its raw values, as infrared needs it.
 
     Raises:
         ClipError: If the clip is missing, empty or unreadable; if a folder holds different names, a number twice or
@@ -129,7 +124,7 @@ def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None, th
         header = _read_header(path)
     else:
         raise ClipError(path, "no such file or folder")
-    first = next(_frames(path, images, thermal), None)
+    first = next(_frames(path, images), None)
     if first is None:
         raise ClipError(path, "holds no frame; it may be cut short")
     stamp, image = first
@@ -137,14 +132,13 @@ def open_clip(path: str | Path, *, fps: Fraction | float | int | None = None, th
     stamped = rate is None and stamp is not None
     return Clip(
         path,
-        (image.shape[0], image.shape[1]),
+        (image.pixels.shape[0], image.pixels.shape[1]),
         fps,
         header.length,
         header.time_base if stamped else 1 / (fps or DEFAULT_RATE),
         stamped,
         None if images or rate else stamp or Fraction(0),
         header.sound,
-        thermal,
         images,
     )
 
@@ -170,9 +164,9 @@ def pyav() -> ModuleType:
     return av
 
 
-def _frames(path: Path, images: tuple[Path, ...], thermal: bool) -> Iterator[tuple[Fraction | None, np.ndarray]]:
+def _frames(path: Path, images: tuple[Path, ...]) -> Iterator[tuple[Fraction | None, StoredImage]]:
     """Decodes frames one at a time: (time stamp in seconds or None, image)."""
-    return _image_frames(images, thermal) if images else _video_frames(path, thermal)
+    return _image_frames(images) if images else _video_frames(path)
 
 
 def _numbered_images(folder: Path) -> tuple[Path, ...]:
@@ -206,13 +200,16 @@ def _numbered_images(folder: Path) -> tuple[Path, ...]:
     return tuple(found[number] for number in numbers)
 
 
-def _image_frames(images: tuple[Path, ...], thermal: bool) -> Iterator[tuple[None, np.ndarray]]:
+def _image_frames(images: tuple[Path, ...]) -> Iterator[tuple[None, StoredImage]]:
     for path in images:
         try:
-            image = read_raw(path) if thermal else read_image(path)
+            image = read_stored(path)
         except ImageError as error:
             raise ClipError(error.path, error.reason) from error
-        yield None, image if thermal or image.ndim == 3 else np.dstack([image] * 3)
+        pixels = image.pixels
+        if pixels.ndim == 2 and pixels.dtype == np.uint8:
+            pixels = np.dstack([pixels] * 3)
+        yield None, replace(image, pixels=pixels, alpha=None)
 
 
 class _Header(NamedTuple):
@@ -245,7 +242,7 @@ def video_stream(container: Any) -> Any:
     return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
 
 
-def _video_frames(path: Path, thermal: bool) -> Iterator[tuple[Fraction | None, np.ndarray]]:
+def _video_frames(path: Path) -> Iterator[tuple[Fraction | None, StoredImage]]:
     """Decodes a video file one frame at a time.
 
     Raises:
@@ -261,7 +258,7 @@ def _video_frames(path: Path, thermal: bool) -> Iterator[tuple[Fraction | None, 
                 stamp = frame.pts * frame.time_base if stamped and frame.pts is not None else None
                 if stamp is not None:
                     first, last, lasts = stamp if first is None else first, stamp, frame.duration * frame.time_base
-                yield stamp, pixels(frame, thermal)
+                yield stamp, upright_image(frame, path)
                 read += 1
             rate, end, count = stream.average_rate, _promised_end(container, stream), stream.frames
     except av.FFmpegError as error:
@@ -281,13 +278,17 @@ def _has_time_stamps(container: Any) -> bool:
     return container.format.name != "avi"
 
 
-def pixels(frame: Any, thermal: bool) -> FrameImage:
-    """Converts a decoded frame to an upright image as `Clip` describes."""
+def upright_image(frame: Any, path: Path | None = None) -> StoredImage:
+    """Converts a decoded frame as `Clip` describes; `path` is for messages."""
     bits = max(component.bits for component in frame.format.components)
-    layout = "rgb24"
-    if thermal and bits > 8 and frame.format.name.startswith(("gray", "ya")):
-        layout = "grayf32le" if frame.format.name.startswith("grayf") else "gray16le"
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format=layout), frame.rotation // 90))
+    layout: str | None = "rgb24"
+    white = None
+    if frame.format.name.startswith("grayf"):
+        layout = "grayf32le"
+    elif frame.format.name.startswith("gray") and bits > 8:
+        layout, white = None, 2**bits - 1
+    pixels = frame.to_ndarray(format=layout)
+    return StoredImage.of(np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)), white, path=path)
 
 
 def _promised_end(container, stream) -> Fraction | None:

@@ -34,7 +34,7 @@ def write_clip(path, frames, fps=10):
 
 
 def images(clip):
-    return [frame.image for frame in clip]
+    return [frame.image.pixels for frame in clip]
 
 
 def write_folder(folder, frames, first=8):
@@ -262,7 +262,9 @@ def live(video):
     """Fuses two endless synthetic cameras with 30 frames per second."""
 
     def run(*options, **more):
-        return video("testsrc=s=40x24:r=30,realtime", "testsrc2=s=40x24:r=30,realtime", *LIVE, *options, **more)
+        return video(
+            "testsrc=s=40x24:r=30,format=gray,realtime", "testsrc2=s=40x24:r=30,realtime", *LIVE, *options, **more
+        )
 
     return run
 
@@ -329,3 +331,25 @@ def test_options_of_the_other_kind(refused, frames, tmp_path):
     assert refused("none", "b", "--live").startswith("none: cannot be opened: No such file")
     with pytest.raises(SystemExit):
         refused("a", "b", "--live", "--ir-options", "a")
+
+
+@pytest.mark.filterwarnings("default")
+def test_radiometric_clips_are_scaled_as_images_are(video, frames, weights_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("rpfnet_jax.data.checks._warned", set())
+    counts = np.random.default_rng(5).integers(7160, 8585, (COUNT, 24, 40)).astype(np.uint16)
+    with av.open(str(tmp_path / "ir.mkv"), "w") as file:
+        stream = file.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 24, 40, "gray16le"
+        for number, values in enumerate(counts):
+            frame = av.VideoFrame.from_ndarray(values, format="gray16le")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    vis = write_clip(tmp_path / "vis.mkv", frames[1])
+    warned = video(tmp_path / "ir.mkv", vis, "--lossless")
+    assert warned.err.startswith(f"warning: {tmp_path / 'ir.mkv'}: the infrared image uses 2.2% of its 16-bit range")
+    assert warned.err.count("\n") == 1
+    assert video(tmp_path / "ir.mkv", vis, "--lossless", "--ir-scaling=range:7160,8584").err == ""
+    net = load(weights_path, "running")
+    expected = [net.fuse(counts[number], frames[1][number], ir_scaling="range:7160,8584") for number in range(COUNT)]
+    np.testing.assert_array_equal(images(open_clip(tmp_path / "new" / "out.mkv")), expected)

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from rpfnet_jax.data.pixels import StoredImage
 from rpfnet_jax.video import ClipWriter, Frame, LiveSource, live_pairs
 from rpfnet_jax.video.live import Meter
 
@@ -21,7 +22,7 @@ class Camera:
 
     def __init__(self, url, rate=100, shape=(16, 16), pauses=None):
         self.url, self.rate = url, Fraction(rate)
-        self.image, self.pauses = np.zeros((*shape, 3), np.uint8), pauses
+        self.image, self.pauses = StoredImage(np.zeros((*shape, 3), np.uint8), 255), pauses
 
     def __iter__(self):
         for number in count() if self.pauses is None else range(len(self.pauses)):
@@ -77,7 +78,7 @@ def test_sizes_must_agree():
 def test_report(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    meter, image = Meter(2.0), np.zeros((1, 1, 3), np.uint8)
+    meter, image = Meter(2.0), StoredImage(np.zeros((1, 1, 3), np.uint8), 255)
     for number in (10, 11, 13):
         now += 0.5
         meter.stored(Frame(number, Fraction(now - 0.1), image))
@@ -99,13 +100,13 @@ def test_a_synthetic_source():
     frames = list(islice(source, 3))
     assert [frame.number for frame in frames] == [0, 1, 2]
     assert all(start < float(frame.time) < time.monotonic() for frame in frames)
-    assert frames[0].image.shape == (48, 64, 3)
+    assert frames[0].image.pixels.shape == (48, 64, 3)
 
 
 @needs_lavfi
 def test_deep_infrared_keeps_its_values():
-    (frame,) = islice(LiveSource("testsrc=size=64x48,format=gray16le", {"format": "lavfi"}, thermal=True), 1)
-    assert (frame.image.dtype, frame.image.shape) == (np.uint16, (48, 64))
+    (frame,) = islice(LiveSource("testsrc=size=64x48,format=gray16le", {"format": "lavfi"}), 1)
+    assert (frame.image.pixels.dtype, frame.image.pixels.shape) == (np.uint16, (48, 64))
 
 
 def test_unusable_sources(tmp_path):

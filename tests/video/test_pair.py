@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpfnet_jax.data import write_png
+from rpfnet_jax.data.pixels import StoredImage
 from rpfnet_jax.video import ClipError, ClipWriter, Frame, open_clip, paired_frames
 from rpfnet_jax.video.pair import FrameThread, nearest_frames
 
-BLACK = np.zeros((1, 1, 3), np.uint8)
+BLACK = StoredImage(np.zeros((1, 1, 3), np.uint8), 255)
 
 
 def clip_at(path, seconds, shape=(16, 32), fps=25):

@@ -31,7 +31,7 @@ def write_clip(path, frames, fps=25, **options):
 
 
 def images(clip):
-    return [frame.image for frame in clip]
+    return [frame.image.pixels for frame in clip]
 
 
 def write_folder(folder, frames, name="{:03d}.png"):
@@ -98,13 +98,13 @@ def test_a_real_clip(shared_dir, tmp_path):
     assert (ir.shape, ir.count, ir.fps, vis.fps) == ((480, 640), 20, 25, None)
     with ClipWriter(tmp_path / "vis.mp4", 25) as writer:
         for count, pair in enumerate(paired_frames(ir, vis)):
-            assert pair.ir.image.shape == pair.vis.image.shape == (480, 640, 3)
+            assert pair.ir.image.pixels.shape == pair.vis.image.pixels.shape == (480, 640, 3)
             assert (pair.ir.number, pair.vis.number, pair.time) == (count, count, Fraction(count, 25))
             if count < 6:
-                writer.write(pair.vis.image)
+                writer.write(pair.vis.image.pixels)
     assert count == 19
     written = open_clip(tmp_path / "vis.mp4")
-    error = [np.mean((a.image.astype(float) - b.image) ** 2) for a, b in zip(vis, written, strict=False)]
+    error = [np.mean((a.image.pixels.astype(float) - b.image.pixels) ** 2) for a, b in zip(vis, written, strict=False)]
     assert len(error) == 6
     assert 10 * np.log10(255**2 / np.mean(error)) > 35
 
@@ -153,7 +153,7 @@ def test_damaged_and_odd_images_of_a_folder(tmp_path):
     (folder / "002.png").write_bytes((folder / "002.png").read_bytes()[:60])
     frames = iter(open_clip(folder))
     # Frames are read when they are asked for: the first two are fine.
-    assert next(frames).image.shape == next(frames).image.shape == (48, 64, 3)
+    assert next(frames).image.pixels.shape == next(frames).image.pixels.shape == (48, 64, 3)
     with pytest.raises(ClipError, match=r"002\.png"):
         next(frames)
     write_png(folder / "002.png", moving(1, (40, 64))[0])
@@ -308,20 +308,24 @@ def test_clip_error_survives_pickling(tmp_path):
     assert (error.path, error.reason) == (tmp_path / "a.mp4", "broken")
 
 
-def test_sixteen_bit_frames_are_read_as_images_are(tmp_path):
+def test_deep_frames_of_a_folder(tmp_path):
     values = np.array([[0, 257 * 9], [65535, 257]], np.uint16)
-    for index in range(2):
-        Image.fromarray(values).save(tmp_path / f"{index}.png")
-    np.testing.assert_array_equal(images(open_clip(tmp_path))[0][..., 0], [[0, 9], [255, 1]])
-    # Infrared keeps them.
-    np.testing.assert_array_equal(images(open_clip(tmp_path, thermal=True))[0], values)
+    for number in range(2):
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+    np.testing.assert_array_equal(images(open_clip(tmp_path)), [values] * 2)
+    opaque = RNG.integers(0, 256, (4, 4, 4)).astype(np.uint8)
+    for number in range(2):
+        Image.fromarray(opaque).save(tmp_path / f"{number}.png")
+    assert next(iter(open_clip(tmp_path))).image.alpha is None
+    np.testing.assert_array_equal(images(open_clip(tmp_path)), [opaque[..., :3]] * 2)
 
 
 def encode(path, frames, codec, layout, *, container=None, **attributes):
     """Writes a file as other programs do, with any codec and pixel format."""
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=25)
-        (stream.height, stream.width), stream.pix_fmt = frames[0].shape[:2], layout
+        first = frames[0] if isinstance(frames[0], av.VideoFrame) else av.VideoFrame.from_ndarray(frames[0], layout)
+        stream.height, stream.width, stream.pix_fmt = first.height, first.width, layout
         for name, value in attributes.items():
             setattr(stream, name, value)
         for index, pixels in enumerate(frames):
@@ -332,26 +336,20 @@ def encode(path, frames, codec, layout, *, container=None, **attributes):
     return path
 
 
-def test_deep_infrared_keeps_its_values(tmp_path):
-    values = RNG.integers(7160, 8585, (2, 24, 32)).astype(np.uint16)
-    path = encode(tmp_path / "ir.mkv", values, "ffv1", "gray16le")
-    np.testing.assert_array_equal(images(open_clip(path, thermal=True)), values)
-    # Elsewhere, as images are read.
-    assert images(open_clip(path))[0].dtype == np.uint8
+@pytest.mark.parametrize(("layout", "white"), [("gray16le", 65535), ("gray14le", 16383), ("gray12le", 4095)])
+def test_deep_grey_keeps_its_values(tmp_path, layout, white):
+    values = RNG.integers(white // 2, white + 1, (2, 24, 32)).astype(np.uint16)
+    clip = open_clip(encode(tmp_path / "ir.nut", values, "rawvideo" if white == 16383 else "ffv1", layout))
+    np.testing.assert_array_equal(images(clip), values)
+    stored = next(iter(clip)).image
+    assert (stored.white, stored.path) == (white, clip.path)
 
 
-@pytest.mark.parametrize("layout", ["yuv420p10le", "gray10le"])
-def test_ten_bit_clips_are_readable(tmp_path, layout):
+def test_ten_bit_clips_are_readable(tmp_path):
     ramp = np.tile(np.linspace(64, 940, 64).round().astype(np.uint16), (48, 1))
-    planes = ramp if layout.startswith("gray") else np.vstack([ramp, np.full((24, 64), 512, np.uint16)])
-    frame = av.VideoFrame.from_ndarray(planes, format=layout)
-    with av.open(str(tmp_path / "a.mkv"), "w") as file:
-        stream = file.add_stream("ffv1", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, layout
-        frame.pts, frame.time_base = 0, Fraction(1, 25)
-        for packet in (*stream.encode(frame), *stream.encode(None)):
-            file.mux(packet)
-    (image,) = images(open_clip(tmp_path / "a.mkv"))
+    planes = np.vstack([ramp, np.full((24, 64), 512, np.uint16)])
+    frame = av.VideoFrame.from_ndarray(planes, format="yuv420p10le")
+    (image,) = images(open_clip(encode(tmp_path / "a.mkv", [frame], "ffv1", "yuv420p10le")))
     assert image.shape == (48, 64, 3)
     assert (np.diff(image[0, :, 0].astype(int)) >= 0).all()
     assert len(np.unique(image[..., 0])) == 64
@@ -430,7 +428,7 @@ def test_sound_goes_along(tmp_path, source, target):
     clip = open_clip(tone(tmp_path / f"a.{source}"))
     with ClipWriter(tmp_path / f"b.{target}", clip) as writer:
         for frame in clip:
-            writer.write(frame.image, frame.time)
+            writer.write(frame.image.pixels, frame.time)
     codec, start, samples = heard(clip.path)
     assert codec == "aac"
     fused = open_clip(tmp_path / f"b.{target}")
@@ -450,13 +448,13 @@ def test_sound_ends_with_the_frames(tmp_path):
     clip = open_clip(tone(tmp_path / "a.mp4"))
     with ClipWriter(tmp_path / "b.mp4", clip) as writer:
         for frame in list(clip)[:10]:
-            writer.write(frame.image, frame.time)
+            writer.write(frame.image.pixels, frame.time)
     assert len(heard(tmp_path / "b.mp4")[2]) / 48000 == pytest.approx(0.4, abs=0.05)
 
 
 def test_sound_that_does_not_fit(tmp_path):
     clip = open_clip(tone(tmp_path / "a.mkv", 1, "pcm_s24le"))
-    frames = [frame.image for frame in clip]
+    frames = images(clip)
     with pytest.warns(UserWarning, match=r"a\.mkv: sound is left out \(mp4 does not take this pcm_s24le; try \.mkv"):
         write_clip(tmp_path / "b.mp4", frames, clip)
     replaced = open_clip(clip.path, fps=10)
