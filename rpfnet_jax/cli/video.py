@@ -51,7 +51,10 @@ def add_video(parser: argparse.ArgumentParser) -> None:
         f"(default for two folders: {DEFAULT_RATE})",
     )
     parser.add_argument(
-        "--skip-unmatched", action="store_true", help="leave out visible frames that have no infrared frame, and go on"
+        "--skip-unmatched",
+        action="store_true",
+        default=None,
+        help="leave out visible frames that have no infrared frame, and go on",
     )
     parser.add_argument("--lossless", action="store_true", help="lossless encoding, which not every player supports")
     live = parser.add_argument_group("cameras and streams")
@@ -75,10 +78,10 @@ def add_video(parser: argparse.ArgumentParser) -> None:
 
 
 def _fuse_video(options: argparse.Namespace) -> None:
-    only_live = [name for name in ("seconds", "ir_options", "vis_options") if getattr(options, name) is not None]
-    only_files = [name for name in ("fps", "skip_unmatched") if getattr(options, name)]
-    for name in only_files if options.live else only_live:
-        raise ValueError(f"--{name.replace('_', '-')} has no use {'with' if options.live else 'without'} --live")
+    others = ("fps", "skip_unmatched") if options.live else ("seconds", "ir_options", "vis_options")
+    for name in others:
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} has no use {'with' if options.live else 'without'} --live")
     net = load(options.weights, options.norm, options.adapt)
     if options.live:
         _fuse_live(options, net)
@@ -89,7 +92,7 @@ def _fuse_video(options: argparse.Namespace) -> None:
 def _fuse_clips(options: argparse.Namespace, net: ImageFuser) -> None:
     refuse_overwriting_file(options.out, Path(options.ir), Path(options.vis))
     ir, vis = (open_clip(path, fps=options.fps) for path in (options.ir, options.vis))
-    pairs = paired_frames(ir, vis, skip_unmatched=options.skip_unmatched)
+    pairs = paired_frames(ir, vis, skip_unmatched=bool(options.skip_unmatched))
     prepare = functools.partial(_opened, scalings=scalings_of(options))
     writer = ClipWriter(options.out, ir if vis.fps is None else vis, lossless=options.lossless)
     try:
@@ -111,11 +114,14 @@ def _fuse_live(options: argparse.Namespace, net: ImageFuser) -> None:
     vis = LiveSource(options.vis, dict(options.vis_options or ()))
     scalings = scalings_of(options)
     fuse = functools.partial(net.fuse, ir_scaling=scalings.ir, vis_scaling=scalings.vis)
+    writer = ClipWriter(options.out, vis.rate, lossless=options.lossless, live=True)
     with closing(live_pairs(ir, vis)) as pairs:
+        if (first := next(pairs, None)) is None:
+            raise ValueError(f"{ir.url} and {vis.url} gave no pair of frames")
         # Compiles; the frames that come meanwhile are dropped.
-        fuse(*_images(next(pairs)))
-        meter, start = Meter(), None
-        with ClipWriter(options.out, vis.rate, lossless=options.lossless, live=True) as writer:
+        fuse(*_images(first))
+        with writer:
+            meter, start = Meter(), None
             try:
                 for pair in pairs:
                     start = pair.time if start is None else start

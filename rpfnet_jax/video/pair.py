@@ -109,7 +109,7 @@ def nearest_frames(
     tolerance: Fraction,
     clock: Callable[[Frame], Any] = attrgetter("time"),
 ) -> Iterator[tuple[Frame | None, Frame | None]]:
-    """Pairs each visible frame with the infrared frame nearest in time, of a live source with that of those which came.
+    """Pairs each visible frame with the infrared frame nearest in time; of a live source, among those that arrived.
 
     An infrared frame may belong to several visible ones, or to none.
 
@@ -144,8 +144,7 @@ def nearest_frames(
 
 
 def paired_frames(ir: Clip, vis: Clip, *, same_size: bool = True, skip_unmatched: bool = False) -> Iterator[FramePair]:
-    """Reads an infrared and a visible clip and pairs their frames: each visible one with the infrared one nearest in
-    time.
+    """Pairs the frames of two clips: each visible frame with the infrared frame nearest in time.
 
     Times count from the first frame of each clip. A folder without a rate has no times: its frames are paired with
     those of the other clip one by one. Each clip is decoded in a thread of its own. Warns where the rates differ, and

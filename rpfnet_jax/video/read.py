@@ -31,7 +31,7 @@ class Frame(NamedTuple):
 
     Attributes:
         number: Its place in the clip, counted from 0.
-        time: Seconds since the first frame of the clip.
+        time: Seconds since the first frame of the clip; of a live source, when it arrived, by `time.monotonic`.
         image: See `Clip`.
     """
 
@@ -44,10 +44,9 @@ class Frame(NamedTuple):
 class Clip:
     """A clip on disk; iterating over it reads the frames, each time from the start.
 
-    Images are 8-bit RGB: grey is repeated in the three channels, more than 8 bits in a video file are reduced to 8, and
-    the rotation that phones note in a file is applied. Grey of more than 8 bits keeps its values, and so do the images
-    of a folder; opacity is left out. Iterating raises `ClipError` where the clip is damaged, ends more than one frame
-    too early or changes its size.
+    Images of a video file are 8-bit RGB, but grey of more than 8 bits keeps its values; those of a folder are as
+    stored, without opacity. 8-bit grey is repeated in the three channels, and the rotation noted in a file is applied.
+    Iterating raises `ClipError` where the clip is damaged, ends more than one frame too early or changes its size.
 
     Attributes:
         path: The file or folder.
@@ -253,7 +252,8 @@ def _video_frames(path: Path) -> Iterator[tuple[Fraction | None, StoredImage]]:
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container)
-            stamped = _has_time_stamps(container)
+            # AVI has no presentation times: what decoded frames carry are those of other frames.
+            stamped = container.format.name != "avi"
             for frame in container.decode(stream):
                 stamp = frame.pts * frame.time_base if stamped and frame.pts is not None else None
                 if stamp is not None:
@@ -271,11 +271,6 @@ def _video_frames(path: Path) -> Iterator[tuple[Fraction | None, StoredImage]]:
         missing = count - read
     if missing > 1:
         raise ClipError(path, f"cut short: ends after {read} of about {count} frames")
-
-
-def _has_time_stamps(container: Any) -> bool:
-    # AVI has no presentation times: what decoded frames carry are those of other frames.
-    return container.format.name != "avi"
 
 
 def upright_image(frame: Any, path: Path | None = None) -> StoredImage:

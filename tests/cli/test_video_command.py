@@ -329,6 +329,9 @@ def test_options_of_the_other_kind(refused, frames, tmp_path):
     assert refused("a", "b", "--seconds=3") == "--seconds has no use without --live"
     assert refused("a", "b", "--ir-options", "a=b") == "--ir-options has no use without --live"
     assert refused("none", "b", "--live").startswith("none: cannot be opened: No such file")
+    assert refused("a", "b", "--live", "--fps=0") == "--fps has no use with --live"
+    ir = write_clip(tmp_path / "ir.mkv", frames[0])
+    assert refused(ir, ir, "--live", out="new/a.avi").endswith("the name of a clip must end in .mp4, .mov, .mkv")
     with pytest.raises(SystemExit):
         refused("a", "b", "--live", "--ir-options", "a")
 

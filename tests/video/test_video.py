@@ -320,16 +320,16 @@ def test_deep_frames_of_a_folder(tmp_path):
     np.testing.assert_array_equal(images(open_clip(tmp_path)), [opaque[..., :3]] * 2)
 
 
-def encode(path, frames, codec, layout, *, container=None, **attributes):
+def encode(path, frames, codec, layout, *, container=None, size=None):
     """Writes a file as other programs do, with any codec and pixel format."""
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=25)
-        first = frames[0] if isinstance(frames[0], av.VideoFrame) else av.VideoFrame.from_ndarray(frames[0], layout)
-        stream.height, stream.width, stream.pix_fmt = first.height, first.width, layout
-        for name, value in attributes.items():
-            setattr(stream, name, value)
+        stream.height, stream.width = size or frames[0].shape[:2]
+        stream.pix_fmt = layout
         for index, pixels in enumerate(frames):
-            frame = pixels if isinstance(pixels, av.VideoFrame) else av.VideoFrame.from_ndarray(pixels, layout)
+            frame = pixels
+            if not isinstance(frame, av.VideoFrame):
+                frame = av.VideoFrame.from_ndarray(pixels, "rgb24" if pixels.ndim == 3 else layout)
             frame.pts, frame.time_base = index, Fraction(1, 25)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -349,7 +349,7 @@ def test_ten_bit_clips_are_readable(tmp_path):
     ramp = np.tile(np.linspace(64, 940, 64).round().astype(np.uint16), (48, 1))
     planes = np.vstack([ramp, np.full((24, 64), 512, np.uint16)])
     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p10le")
-    (image,) = images(open_clip(encode(tmp_path / "a.mkv", [frame], "ffv1", "yuv420p10le")))
+    (image,) = images(open_clip(encode(tmp_path / "a.mkv", [frame], "ffv1", "yuv420p10le", size=(48, 64))))
     assert image.shape == (48, 64, 3)
     assert (np.diff(image[0, :, 0].astype(int)) >= 0).all()
     assert len(np.unique(image[..., 0])) == 64
@@ -376,16 +376,17 @@ def test_cover_images_are_skipped(tmp_path):
 @pytest.mark.parametrize("suffix", ["avi", "h264"])
 def test_files_without_time_stamps_are_steady(tmp_path, suffix):
     # B-frames are stored in another order than they are shown in.
-    with av.open(str(tmp_path / f"a.{suffix}"), "w") as file:
-        stream = file.add_stream("libx264", rate=25)
-        stream.height, stream.width = 48, 64
-        for index, image in enumerate(moving(12)):
-            frame = av.VideoFrame.from_ndarray(image)
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+    encode(tmp_path / f"a.{suffix}", moving(12), "libx264", "yuv420p")
     clip = open_clip(tmp_path / f"a.{suffix}")
     assert [frame.time for frame in clip] == [Fraction(index, 25) for index in range(12)]
+
+
+def test_time_stamps_that_start_again(tmp_path):
+    half = encode(tmp_path / "half.ts", moving(6), "mpeg2video", "yuv420p", container="mpegts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(half * 2)
+    with pytest.warns(UserWarning, match=r"a\.ts: frame 6 has no time stamp after that of the frame before"):
+        times = [frame.time for frame in open_clip(tmp_path / "a.ts")]
+    assert times == [Fraction(number, 25) for number in range(12)]
 
 
 def test_a_last_frame_that_is_shown_for_long(tmp_path):
