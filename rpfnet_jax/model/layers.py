@@ -157,10 +157,11 @@ class StageNorm(nn.Module):
     ) -> Float[Array, "b _ _ _"]:
         """Normalises; `offset` is added to the mean that `batch` mode stores, for a bias that x was spared."""
         channels = x.shape[self.channel_axis]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        stored_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.rows, channels))
-        stored_var = self.variable("batch_stats", "var", jnp.ones, (self.rows, channels))
+        # Linen's default would be float64 under `jax_enable_x64`, here and in the other initialisers.
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        stored_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.rows, channels), jnp.float32)
+        stored_var = self.variable("batch_stats", "var", jnp.ones, (self.rows, channels), jnp.float32)
         row = context.stage if self.rows > 1 else 0
 
         if context.mode == "batch":
@@ -219,7 +220,9 @@ class ConvBlock(nn.Module):
         x = conv(x, context.runtime.precision)
         if context.mode in ("folded", "none"):
             return self.activation(x)
-        offset = conv.get_variable("params", "bias") if self.use_bias and skip_bias else jnp.zeros(self.features)
+        offset = (
+            conv.get_variable("params", "bias") if self.use_bias and skip_bias else jnp.zeros(self.features, x.dtype)
+        )
         return self.activation(StageNorm(context.rows, self.channel_axis, name="norm")(x, context, offset))
 
 

@@ -108,7 +108,7 @@ class Reconstruction(nn.Module):
 
 def _zeros(fan_in: int) -> nn.initializers.Initializer:
     del fan_in
-    return nn.initializers.zeros
+    return functools.partial(nn.initializers.zeros, dtype=jnp.float32)
 
 
 class RPFNet(nn.Module):
@@ -219,7 +219,8 @@ def init_variables(network: nn.Module, key: Array, *inputs: Array | np.ndarray) 
 def variable_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """Maps the path of every variable of an `RPFNet`, such as `params/stage/cpm/gate/conv/kernel`, to its shape."""
     image = jax.ShapeDtypeStruct((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
-    variables = jax.eval_shape(RPFNet(config).init, jax.random.key(0), image, image)
+    # The key is made inside, where it is abstract too: a file of weights is checked without starting a device.
+    variables = jax.eval_shape(lambda *pair: RPFNet(config).init(jax.random.key(0), *pair), image, image)
     return MappingProxyType({path: leaf.shape for path, leaf in flatten_dict(variables, sep="/").items()})
 
 

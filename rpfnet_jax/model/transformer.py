@@ -58,7 +58,8 @@ class WindowAttention(nn.Module):
         """
         height, width, channels = x.shape[1:]
         heads, tokens = head_count(channels), WINDOW * WINDOW
-        bias = self.param("position_bias", nn.initializers.truncated_normal(0.02), (heads, (2 * WINDOW - 1) ** 2))
+        shape = heads, (2 * WINDOW - 1) ** 2
+        bias = self.param("position_bias", nn.initializers.truncated_normal(0.02), shape, jnp.float32)
         scores_bias = bias[:, _relative_positions()]
 
         qkv = dense(3 * channels, channels, "qkv")(x)
