@@ -120,17 +120,20 @@ class ImageFuser(abc.ABC):
         dtype: OutputType = "uint8",
         ir_scaling: ThermalScaling | str = "full",
         vis_scaling: ThermalScaling | str = "full",
+        ahead: int | None = None,
     ) -> Iterator[Fused]:
         """Fuses many pairs as they come, reading ahead in threads while the network computes.
 
         Consecutive pairs of one size share a batch; give them sorted by size. A pair that can't be read or fused does
-        not stop the others.
+        not stop the others. If `pairs` itself raises an exception, what it gave before is fused and handed on first.
 
         Args:
             pairs: (ir, vis) as for `fuse`, or whatever `prepare` takes; read as needed.
             prepare: opens one pair; called in threads. None: does what `fuse` does.
             batch_size: images per batch; None: as many as are worth it.
             dtype, ir_scaling, vis_scaling: see `fuse`.
+            ahead: pairs that may be taken from `pairs` before the result of the one before them is handed on. 0 suits
+                a camera, whose next frame would be waited for; None: as many as keep readers and network busy.
 
         Yields:
             A `Fused` for each pair, in order but for failures, which may come before pairs that were given earlier.
@@ -144,6 +147,8 @@ class ImageFuser(abc.ABC):
             prepare = functools.partial(_open_tuple, scaling)
         elif scaling != Scalings():
             raise ValueError("ir_scaling and vis_scaling have no use beside `prepare`, which opens the pairs")
+        if ahead is not None and ahead < 0:
+            raise ValueError(f"ahead must not be negative, got {ahead}")
 
         def compute(batch: Sequence[Sources]) -> Callable[[], list[np.ndarray]]:
             fused = self.fuse_luminance(*stack_sources(batch))
@@ -152,7 +157,8 @@ class ImageFuser(abc.ABC):
                 for sources, luminance in zip(batch, np.asarray(fused), strict=True)
             ]
 
-        return stream(pairs, prepare, compute, self.batch_size if batch_size is None else lambda shape: batch_size)
+        size = self.batch_size if batch_size is None else lambda shape: batch_size
+        return stream(pairs, prepare, compute, size, ahead)
 
 
 def _open_tuple(scaling: Scalings, pair: tuple[ImageInput, ImageInput]) -> Sources:
@@ -167,11 +173,45 @@ class _Job:
     sources: Sources
 
 
+class _Supply:
+    """The pairs of a stream, numbered; ends where they end or fail.
+
+    Attributes:
+        error: what the pairs raised.
+        handed_on: number of results that the stream's caller got.
+    """
+
+    def __init__(self, pairs: Iterable[Any], ahead: int | None):
+        self.error: Exception | None = None
+        self.handed_on = 0
+        self._pairs, self._ahead, self._taken = iter(pairs), ahead, 0
+
+    def take(self, most: int) -> Iterator[tuple[int, Any]]:
+        """Takes up to `most` pairs, no more than `ahead` allows."""
+        for _ in range(most):
+            if self.error is not None or self.exhausted():
+                return
+            try:
+                pair = next(self._pairs)
+            except StopIteration:
+                return
+            except Exception as error:
+                self.error = error
+                return
+            self._taken += 1
+            yield self._taken - 1, pair
+
+    def exhausted(self) -> bool:
+        """Returns whether no pair may be taken before a result is handed on."""
+        return self._ahead is not None and self._taken - self.handed_on > self._ahead
+
+
 def stream(
     pairs: Iterable[Any],
     prepare: Callable[[Any], Sources],
     compute: Compute,
     batch_size: Callable[[tuple[int, int]], int],
+    ahead: int | None = None,
 ) -> Iterator[Fused]:
     """Yields results while later pairs are being read and the next batch is being computed.
 
@@ -182,52 +222,70 @@ def stream(
         prepare: reads one pair; called in threads.
         compute: starts a batch.
         batch_size: number of images of (height, width) in one batch.
+        ahead: see `ImageFuser.fuse_many`.
     """
+    supply = _Supply(pairs, ahead)
     with ThreadPoolExecutor(_READERS) as readers:
-        running: tuple[list[_Job], Callable[[], list[np.ndarray]]] | None = None
-        for item in _batches(_read(enumerate(pairs), prepare, readers), batch_size):
-            if isinstance(item, Fused):
-                yield item
-                continue
-            wait = _start(compute, item)
-            if running:
-                yield from _finish(*running, compute)
-                if isinstance(wait, _Failure):
-                    # Perhaps only for lack of memory beside the batch before.
-                    wait = _start(compute, item)
-            running = item, wait
+        for result in _results(_batches(_read(supply, prepare, readers), batch_size), compute):
+            supply.handed_on += 1
+            yield result
+    if supply.error is not None:
+        raise supply.error
+
+
+def _results(batches: Iterator[list[_Job] | Fused | None], compute: Compute) -> Iterator[Fused]:
+    """Computes batches, one while the results of the one before are used; None: finish what was begun."""
+    running: tuple[list[_Job], Callable[[], list[np.ndarray]]] | None = None
+    for item in batches:
+        if isinstance(item, Fused):
+            yield item
+            continue
+        started = (item, _start(compute, item)) if item else None
         if running:
             yield from _finish(*running, compute)
+            if started and isinstance(started[1], _Failure):
+                # Perhaps only for lack of memory beside the batch before.
+                started = started[0], _start(compute, started[0])
+        running = started
+    if running:
+        yield from _finish(*running, compute)
 
 
 def _read(
-    pairs: Iterator[tuple[int, Any]], prepare: Callable[[Any], Sources], readers: ThreadPoolExecutor
-) -> Iterator[_Job | Fused]:
+    supply: _Supply, prepare: Callable[[Any], Sources], readers: ThreadPoolExecutor
+) -> Iterator[_Job | Fused | None]:
+    """Yields each pair when it is read; None where a result must be handed on before another pair may be taken."""
     pending: collections.deque[tuple[int, Any, Future]] = collections.deque()
     while True:
-        for index, pair in itertools.islice(pairs, _READ_AHEAD - len(pending)):
+        for index, pair in supply.take(_READ_AHEAD - len(pending)):
             pending.append((index, pair, readers.submit(prepare, pair)))
-        if not pending:
+        if pending:
+            index, pair, future = pending.popleft()
+            try:
+                yield _Job(index, pair, future.result())
+            except Exception as error:
+                # Any error: pairs and `prepare` are the caller's, and one of them must not cost the others.
+                yield Fused(index, pair, None, error)
+        elif supply.exhausted():
+            yield None
+        else:
             return
-        index, pair, future = pending.popleft()
-        try:
-            yield _Job(index, pair, future.result())
-        except Exception as error:
-            # Any error: pairs and `prepare` are the caller's, and one of them must not cost the others.
-            yield Fused(index, pair, None, error)
 
 
 def _batches(
-    jobs: Iterator[_Job | Fused], batch_size: Callable[[tuple[int, int]], int]
-) -> Iterator[list[_Job] | Fused]:
+    jobs: Iterator[_Job | Fused | None], batch_size: Callable[[tuple[int, int]], int]
+) -> Iterator[list[_Job] | Fused | None]:
     batch: list[_Job] = []
     for job in jobs:
         if isinstance(job, Fused):
             yield job
             continue
-        if batch and job.sources.ir.shape != batch[0].sources.ir.shape:
+        if batch and (job is None or job.sources.ir.shape != batch[0].sources.ir.shape):
             yield batch
             batch = []
+        if job is None:
+            yield None
+            continue
         batch.append(job)
         height, width = job.sources.ir.shape
         if len(batch) >= batch_size((height, width)):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rpfnet_jax.inference import Fused, Sources
+from rpfnet_jax.inference import BaselineFuser, Fused, Sources
 from rpfnet_jax.inference.base import stream
 
 RNG = np.random.default_rng(0)
@@ -108,3 +108,55 @@ def test_the_next_batch_is_computed_while_results_are_used():
     assert isinstance(next(results), Fused)
     assert started == [0, 1]
     results.close()
+
+
+@pytest.mark.parametrize("ahead", [None, 0, 1])
+def test_what_a_generator_gave_before_it_failed_is_fused(ahead):
+    def failing():
+        yield from (sources(value=value) for value in range(3))
+        raise OSError("the camera is gone")
+
+    results = []
+    with pytest.raises(OSError, match="the camera is gone"):
+        results.extend(stream(failing(), lambda pair: pair, fake_compute, lambda shape: 2, ahead))
+    assert [result.image[0, 0] for result in results] == [1, 2, 3]
+    assert [result.error for result in results] == [None] * 3
+
+
+@pytest.mark.parametrize("ahead", range(4))
+@pytest.mark.parametrize("size", [1, 3])
+def test_no_more_pairs_are_taken_than_ahead_allows(ahead, size):
+    taken = []
+
+    def live():
+        for value in range(12):
+            taken.append(value)
+            # One of them can't be read, and one has another size.
+            yield None if value == 5 else sources(20 if value == 7 else 16, value=value)
+
+    def read(pair):
+        if pair is None:
+            raise ValueError("no image")
+        return pair
+
+    for count, result in enumerate(stream(live(), read, fake_compute, lambda shape: size, ahead)):
+        assert len(taken) <= count + 1 + ahead
+        if ahead == 0:
+            assert result.index == count
+    assert count == 11
+
+
+def test_ahead_is_an_argument_of_fuse_many():
+    asked = []
+
+    def camera():
+        for value in range(3):
+            asked.append(value)
+            yield np.full((16, 16), value, np.uint8), np.full((16, 16), value, np.uint8)
+
+    net = BaselineFuser("average")
+    for result in net.fuse_many(camera(), ahead=0):
+        assert asked == list(range(result.index + 1))
+        assert (result.image == result.index).all()
+    with pytest.raises(ValueError, match="ahead must not be negative, got -1"):
+        net.fuse_many(camera(), ahead=-1)
