@@ -3,8 +3,9 @@
 `find_pairs` reads a data set in a known layout, in which every file must have its partner; `match_pairs` and
 `match_triples` bring together whatever two or three places have in common. None of them opens a file; `check_pairs`
 and `check_triples` decode them all. Only files with an image suffix count, and hidden files never do; upper and lower
-case of suffixes do not matter, and partners may have different ones. Lists are in natural order of the names (2 before
-10).
+case of suffixes do not matter, and partners may have different ones. Where no name is on all sides, words for the side
+at its beginning or end do not count: `0001_ir` is paired with `0001_vis`. Lists are in natural order of the names (2
+before 10).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +42,8 @@ _SIDES: dict[str, tuple[str, ...]] = {
     "visible": VIS_FOLDERS + FUNCTIONAL_FOLDERS,
 }
 _FLAT_NAME = re.compile(r"(ir|vis)([0-9]+)", re.IGNORECASE)
+_WORDS = "|".join(dict.fromkeys([*IR_FOLDERS, "thermal", "lwir", *VIS_FOLDERS, "rgb", "color", "colour", "fused"]))
+_SIDE_WORD = re.compile(rf"^({_WORDS})([ _.-]+|(?=[0-9]))|([ _.-]+|(?<=[0-9]))({_WORDS})$", re.IGNORECASE)
 _LISTED = 20
 _LAYOUTS = (
     "Accepted layouts: <root>/<infrared folder>/<name>.<ext> with <root>/<visible folder>/<name>.<ext>, the "
@@ -59,7 +63,8 @@ class Pair:
     """One co-registered pair of images.
 
     Attributes:
-        name: Stem of the visible file; the number without leading zeros in the flat `IR1`/`VIS1` layout.
+        name: What the names of the files have in common, in general their stem; the number without leading zeros in
+            the flat `IR1`/`VIS1` layout.
         ir: The infrared file.
         vis: The visible file.
         color: The file whose chroma the fused image gets; None for that of the visible one.
@@ -139,6 +144,7 @@ def find_pairs(root: str | Path, functional: Role = "vis") -> list[Pair]:
 
 def _join(root: Path, ir: Mapping[str, list[Path]], vis: Mapping[str, list[Path]]) -> list[Pair]:
     problems = []
+    ir, vis = _under_shared_names([ir, vis])
     sides = (("infrared", ir, vis), ("visible", vis, ir))
     for label, side, _ in sides:
         if not side:
@@ -152,13 +158,29 @@ def _join(root: Path, ir: Mapping[str, list[Path]], vis: Mapping[str, list[Path]
             problems.append(_listing(f"{label} images without a partner", alone, root))
     if problems:
         raise _error(root, problems)
-    pairs = []
-    for key, (vis_path,) in vis.items():
-        (ir_path,) = ir[key]
-        # In the flat layout both stems begin with their side, so that the number is the name.
-        name = key if ir_path.parent == vis_path.parent else vis_path.stem
-        pairs.append(Pair(name=name, ir=ir_path, vis=vis_path))
+    pairs = [Pair(name, ir[name][0], vis_path) for name, (vis_path,) in vis.items()]
     return sorted(pairs, key=lambda pair: natural_key(pair.name))
+
+
+def _under_shared_names(sides: Sequence[Mapping[str, list[Path]]]) -> Sequence[Mapping[str, list[Path]]]:
+    """Returns name -> files of each side, with the words for the sides left out of the names if only that pairs them.
+
+    A warning shows what is paired.
+    """
+    if set.intersection(*map(set, sides)):
+        return sides
+    renamed: list[dict[str, list[Path]]] = []
+    for side in sides:
+        renamed.append(defaultdict(list))
+        for name, paths in side.items():
+            folder, slash, stem = name.rpartition("/")
+            renamed[-1][folder + slash + _SIDE_WORD.sub("", stem)] += paths
+    shared = set.intersection(*map(set, renamed))
+    if not shared:
+        return sides
+    first = " and ".join(str(side[min(shared, key=natural_key)][0]) for side in renamed)
+    warnings.warn(f"paired by their names without the words for the sides: {first}, and others likewise", stacklevel=4)
+    return renamed
 
 
 def _by_number(files: Iterable[Path], side: str) -> dict[str, list[Path]]:
@@ -213,7 +235,7 @@ class Matched(NamedTuple):
     """The result of `match_pairs`.
 
     Attributes:
-        pairs: The pairs; a pair's name is the visible file's path below its folder, without suffix.
+        pairs: The pairs; a pair's name is the path that its files share below their folders, without suffix.
         alone: Files without a partner, or with several, one line each.
     """
 
@@ -240,21 +262,35 @@ def match_pairs(ir: Path, vis: Path, recursive: bool = False, suffixes: Collecti
         return Matched([Pair(vis.stem, ir, vis)], [])
     if ir.is_file() or vis.is_file():
         raise PairError(f"{ir} and {vis}: give two files or two folders")
-    sides = [files_by_name(folder, recursive, suffixes) for folder in (ir, vis)]
+    found = [files_by_name(folder, recursive, suffixes) for folder in (ir, vis)]
+    sides = _under_shared_names(found)
     pairs, alone = [], []
     for name in sorted({*sides[0], *sides[1]}, key=natural_key):
         files = [side.get(name, []) for side in sides]
-        if [len(found) for found in files] == [1, 1]:
+        if [len(paths) for paths in files] == [1, 1]:
             pairs.append(Pair(name, files[0][0], files[1][0]))
         elif all(files):
             alone.append(f"{name}: several files of this name: {', '.join(map(str, [*files[0], *files[1]]))}")
         else:
             alone += [f"{path}: no partner of this name in {vis if files[0] else ir}" for path in files[0] + files[1]]
     if not pairs:
-        kinds = ", ".join(sorted(suffixes))
-        hint = "" if recursive else "; --recursive looks into subfolders"
-        raise PairError(f"{ir} and {vis} have no two images ({kinds}) of the same name{hint}")
+        raise PairError(_why_unpaired([ir, vis], found, recursive, suffixes))
     return Matched(pairs, alone)
+
+
+def _why_unpaired(
+    folders: Sequence[Path], found: Sequence[Mapping[str, list[Path]]], recursive: bool, suffixes: Collection[str]
+) -> str:
+    deeper = not recursive and any(child.is_dir() for folder in folders for child in _children(folder))
+    hint = "; --recursive looks into subfolders" if deeper else ""
+    for folder, side in zip(folders, found, strict=True):
+        if not side:
+            return f"{folder} has no images ({', '.join(sorted(suffixes))}){hint}"
+    first = " and ".join(next(iter(side.values()))[0].name for side in found)
+    return (
+        f"{folders[0]} and {folders[1]} have no two images of the same name, the first are {first}; only a word for "
+        f"the side at an end may differ, such as ir and rgb in 1_ir and 1_rgb{hint}"
+    )
 
 
 class MatchedTriples(NamedTuple):
@@ -274,7 +310,7 @@ def match_triples(fused: Path, ir: Path, vis: Path) -> MatchedTriples:
     for side, folder in folders.items():
         if not folder.is_dir():
             raise PairError(f"{folder}: no such folder (of the {side} images)")
-    found = {side: files_by_name(folder) for side, folder in folders.items()}
+    found = dict(zip(folders, _under_shared_names([files_by_name(folder) for folder in folders.values()]), strict=True))
     triples, alone = [], []
     for name in sorted({name for names in found.values() for name in names}, key=natural_key):
         files = {side: names.get(name, []) for side, names in found.items()}

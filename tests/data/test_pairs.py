@@ -372,10 +372,67 @@ def test_places_that_cannot_be_paired(folders, tmp_path):
         match_pairs(ir, tmp_path / "absent")
     with pytest.raises(PairError, match="give two files or two folders"):
         match_pairs(ir / "1.png", vis)
-    with pytest.raises(PairError, match=r"no two images \(.*\.png.*\) of the same name; --recursive looks into"):
+    with pytest.raises(
+        PairError, match=r"no two images of the same name, the first are 1\.png and 2\.png; .*looks into"
+    ):
         match_pairs(ir, vis)
-    with pytest.raises(PairError, match=r"no two images \(\.bmp, \.tif\) of the same name$"):
+    with pytest.raises(PairError, match=r"ir has no images \(\.bmp, \.tif\)$"):
         match_pairs(ir, vis, recursive=True, suffixes={".tif", ".bmp"})
+    (ir / "x" / "3.png").unlink()
+    (ir / "x").rmdir()
+    (vis / "x" / "3.png").unlink()
+    (vis / "x").rmdir()
+    with pytest.raises(PairError, match="1_rgb$"):
+        match_pairs(ir, vis)
+
+
+@pytest.mark.parametrize(
+    ("ir", "vis", "names"),
+    [
+        (["0001_ir.png", "0002_ir.png"], ["0001_vis.png", "0002_vis.png"], ["0001", "0002"]),
+        (["FLIR_1.jpeg", "FLIR_2.jpeg"], ["FLIR_1_RGB.jpg", "FLIR_2_RGB.jpg"], ["FLIR_1", "FLIR_2"]),
+        (["ir-a.png", "Thermal b.png"], ["VIS_b.png", "visible.a.png"], ["a", "b"]),
+        (["IR1.png", "IR10.png"], ["VIS10.png", "VIS1.png"], ["1", "10"]),
+        (["1IR.png"], ["1VIS.png"], ["1"]),
+    ],
+)
+def test_words_for_the_sides_do_not_count_where_nothing_else_pairs(folders, ir, vis, names):
+    ir_folder, vis_folder = folders(ir=ir, vis=vis)
+    with pytest.warns(UserWarning, match=r"paired by their names without the words for the sides: .*ir/.* and .*vis/"):
+        pairs, alone = match_pairs(ir_folder, vis_folder)
+    assert [pair.name for pair in pairs] == names
+    assert {pair.ir.name for pair in pairs} == set(ir)
+    assert {pair.vis.name for pair in pairs} == set(vis)
+    assert alone == []
+    with pytest.warns(UserWarning, match="paired"):
+        assert find_pairs(ir_folder.parent) == pairs
+    (fused,) = folders(fused=[f"{name}.png" for name in names])
+    with pytest.warns(UserWarning, match=r"paired .* and .*ir/.* and .*vis/"):
+        triples = find_triples(fused, ir_folder, vis_folder)
+    assert [(triple.name, triple.ir, triple.vis) for triple in triples] == [(p.name, p.ir, p.vis) for p in pairs]
+
+
+def test_words_that_are_parts_of_others_and_names_that_pair_are_left_alone(folders):
+    ir, vis = folders(ir=["air.png", "1_ir.png", "visit.png", "fir1.png"], vis=["avis.png", "1_vis.png", "it.png"])
+    with pytest.warns(UserWarning, match="paired"):
+        pairs, alone = match_pairs(ir, vis)
+    assert [pair.name for pair in pairs] == ["1"]
+    assert len(alone) == 5
+    (vis / "1_ir.png").touch()
+    assert [pair.vis.name for pair in match_pairs(ir, vis).pairs] == ["1_ir.png"]
+    for path in [*ir.glob("1*"), *vis.glob("1*")]:
+        path.unlink()
+    with pytest.raises(PairError, match="no two images of the same name"):
+        match_pairs(ir, vis)
+
+
+def test_two_files_that_become_one_name_are_named(folders):
+    ir, vis = folders(ir=["1_ir.png", "2_ir.png", "2_thermal.png"], vis=["1_vis.png", "2_vis.png"])
+    with pytest.warns(UserWarning, match="paired"):
+        pairs, alone = match_pairs(ir, vis)
+    assert [pair.name for pair in pairs] == ["1"]
+    assert alone[0].startswith("2: several files of this name: ")
+    assert "2_thermal.png" in alone[0]
 
 
 def test_triples_share_a_stem_and_come_in_natural_order(folders):
