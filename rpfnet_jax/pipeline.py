@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -126,7 +127,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Trained:
             `config.distributed` don't find each other.
         PeerError: another of these processes failed and reports the cause.
     """
-    with joined(**config.distributed), contextlib.ExitStack() as held:
+    if jax.config.values["jax_disable_jit"]:
+        raise ValueError("JAX_DISABLE_JIT is set: a training step takes minutes if it is not compiled; unset it")
+    # The random numbers of a seed depend on this setting.
+    with jax.enable_x64(False), joined(**config.distributed), contextlib.ExitStack() as held:
         with fail_together("the workdir"):
             if is_main():
                 held.enter_context(locked(workdir))

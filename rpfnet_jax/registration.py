@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped, UInt8
 from PIL import Image
 
-from rpfnet_jax.files import one_line, write_atomically
+from rpfnet_jax.files import one_line, read_text, write_atomically
+from rpfnet_jax.runtime import require
 
 Homography = Float64[np.ndarray, "3 3"]
 GrayImage = Float32[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"]
@@ -41,7 +42,7 @@ def read_homography(path: str | Path) -> Homography:
     """
     _check_name(path)
     try:
-        text = re.sub(r"#.*", "", Path(path).read_text())
+        text = re.sub(r"#.*", "", read_text(path))
         values = np.array([float(number) for number in re.split(r"[\s,;]+", text) if number])
     except OSError as error:
         raise AlignmentError(f"{path}: {one_line(error)}") from error
@@ -109,7 +110,7 @@ def warp_to_visible(
     Raises:
         AlignmentError: If the homography is singular.
     """
-    cv2 = _opencv()
+    cv2 = require("align")
     homography = check_homography(homography, "homography")
     size = shape[1], shape[0]
     moved = cv2.warpPerspective(ir, homography, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -237,7 +238,7 @@ def estimate_homography(
         raise ValueError(f"motion must be one of {', '.join(get_args(Motion))}, got {motion!r}")
     if min(*ir.shape, *vis.shape) < _SHORTEST_SIDE:
         raise AlignmentError(f"need at least {_SHORTEST_SIDE} pixels per side, got ir {ir.shape} and vis {vis.shape}")
-    cv2 = _opencv()
+    cv2 = require("align")
     start = _resizing(ir.shape, vis.shape) if initial is None else check_homography(initial, "initial")
     coarse, *finer = _pyramid(cv2, ir, vis, start)
     starts = [start, *_search(cv2, coarse)] if initial is None else [start]
@@ -256,14 +257,6 @@ def estimate_homography(
             "first guess, or estimate it on a pair with more common edges"
         )
     return homography, correlation
-
-
-def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError('registering images needs OpenCV: pip install "rpfnet-jax[align]"') from error
-    return cv2
 
 
 def _pyramid(cv2: ModuleType, ir: np.ndarray, vis: np.ndarray, initial: np.ndarray) -> list[_Level]:

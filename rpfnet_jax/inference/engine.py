@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from rpfnet_jax.model import ModelConfig, NormMode, RPFNet
 from rpfnet_jax.model.transformer import WINDOW, head_count
 from rpfnet_jax.ops.tone import Exposure, measure_exposure
-from rpfnet_jax.runtime import kept_memory
+from rpfnet_jax.runtime import available_memory
 
 # Activations of C channels that are alive at once, by the fusion block. Tests compare all of these numbers with the
 # compiler's report; adaptive mode takes the most.
@@ -39,6 +38,7 @@ class Program:
         features: whether the stages' feature maps are returned as well.
         variables: the network's, which the compiled function takes as an argument; here only shapes and dtypes.
         on_compile: called before the compilation; not called where the program was compiled before.
+        jit: whether to compile it at all; `JAX_DISABLE_JIT=1` runs every network operation by operation.
     """
 
     config: ModelConfig
@@ -47,18 +47,21 @@ class Program:
     features: bool = False
     variables: Any = dataclasses.field(default=None, compare=False)
     on_compile: Callable[[Program], None] | None = dataclasses.field(default=None, compare=False)
+    jit: bool = dataclasses.field(default_factory=lambda: not jax.config.values["jax_disable_jit"])
 
 
 @functools.lru_cache(maxsize=32)
-def compile_program(program: Program) -> jax.stages.Compiled:
+def compile_program(program: Program) -> jax.stages.Compiled | Callable[..., Any]:
     """Compiles a function of (variables, ir, vis_y, adapt, exposure); JAX's cache on disk may shorten that."""
-    if program.on_compile is not None:
-        program.on_compile(program)
     model = RPFNet(program.config)
 
     def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any, exposure: Any) -> Any:
         return model.apply(variables, ir, vis_y, program.norm, adapt, program.features, exposure)
 
+    if not program.jit:
+        return fuse
+    if program.on_compile is not None:
+        program.on_compile(program)
     image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
     adapt = jax.ShapeDtypeStruct((), jnp.float32)
     exposure = jax.eval_shape(partial(exposure_for, program.config), image, image)
@@ -88,7 +91,7 @@ def available() -> int | None:
     """Returns the bytes that JAX's default device can still give; None where that can't be found out."""
     device = jax.devices()[0]
     if device.platform == "cpu":
-        return _main_memory()
+        return available_memory()
     statistics = device.memory_stats() or {}
     if "bytes_limit" not in statistics:
         return None
@@ -103,15 +106,3 @@ def check_memory(config: ModelConfig, shape: tuple[int, ...], features: bool = F
             f"fusing {shape[0]} image(s) of {shape[1]}x{shape[2]} takes about {needed / 2**30:.1f} GiB and "
             f"{free / 2**30:.1f} GiB are free; fuse in tiles (in_tiles(512), --tile=512)"
         )
-
-
-def _main_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    sizes = dict(line.split(":", 1) for line in lines)
-    if "MemAvailable" not in sizes:
-        return None
-    # Memory that the C library keeps from earlier images counts as used there, but serves the next one.
-    return int(sizes["MemAvailable"].split()[0]) * 1024 + kept_memory()

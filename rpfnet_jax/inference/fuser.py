@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import functools
 import math
 import os
@@ -22,6 +22,7 @@ from rpfnet_jax.inference.sources import ImageInput, open_sources
 from rpfnet_jax.inference.tiles import fuse_in_tiles
 from rpfnet_jax.model import MIN_SIDE, ModelConfig, NormMode, RPFNet, StageFeatures, check_shapes, fold
 from rpfnet_jax.ops.tone import Exposure
+from rpfnet_jax.runtime import start_backend
 from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
 
 _LARGEST_BATCH = 16
@@ -47,7 +48,8 @@ def load(path: str | os.PathLike[str] | None = None, norm: NormMode | None = Non
 class Fuser(ImageFuser):
     """A trained RPFNet that takes images.
 
-    A network without norms (`config.norm` is `none`) computes the same in every norm mode.
+    A network without norms (`config.norm` is `none`) computes the same in every norm mode. A Fuser can be pickled, and
+    so be sent to another process: weights and defaults travel, compiled functions and `on_compile` do not.
 
     Example:
         >>> net = rpfnet_jax.load()
@@ -66,7 +68,9 @@ class Fuser(ImageFuser):
 
         Raises:
             ValueError: `norm` is `batch` or unknown, or `adapt` is not in [0, 1] or has no effect.
+            BackendError: JAX can't compute in this process.
         """
+        start_backend()
         self.weights = weights
         self.model = RPFNet(weights.model)
         self.defaults: FusionDefaults = weights.defaults
@@ -95,9 +99,18 @@ class Fuser(ImageFuser):
         """
         if norm is adapt is color_range is None:
             return self
-        other = copy.copy(self)
-        other.defaults = self._override(norm, adapt, color_range)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), defaults=self._override(norm, adapt, color_range))
         return other
+
+    def __getstate__(self) -> tuple[Weights, FusionDefaults]:
+        variables = jax.device_get(self.weights.variables)
+        return dataclasses.replace(self.weights, variables=variables), self.defaults
+
+    def __setstate__(self, state: tuple[Weights, FusionDefaults]) -> None:
+        weights, defaults = state
+        Fuser.__init__(self, weights)
+        self.defaults = defaults
 
     def _override(self, norm: str | None, adapt: float | None, color_range: str | None = None) -> FusionDefaults:
         if adapt is not None and self.config.norm == "none":
@@ -171,14 +184,18 @@ class Fuser(ImageFuser):
         """Compiles for batches of (B, H, W, 1) ahead of the first; the result can be asked for its costs.
 
         Raises:
-            ValueError: not a shape of luminances, or a side is shorter than 16.
+            ValueError: not a shape of luminances, or a side is shorter than 16; or JAX does not compile.
             MemoryError: such a batch will not fit.
         """
         check_shapes(shape, shape)
-        return self._program(shape)[0]
+        program = self._program(shape)[0]
+        if not isinstance(program, jax.stages.Compiled):
+            raise ValueError("nothing is compiled while JAX_DISABLE_JIT is set")
+        return program
 
-    def _program(self, shape: tuple[int, ...], features: bool = False) -> tuple[jax.stages.Compiled, dict[str, Any]]:
+    def _program(self, shape: tuple[int, ...], features: bool = False) -> tuple[Callable[..., Any], dict[str, Any]]:
         """Returns the compiled network for a shape, and the variables that it takes."""
+        start_backend()
         config, variables = self.config, self.variables
         # Without norms every mode is the same program.
         norm = config.norm_mode(self.defaults.norm)

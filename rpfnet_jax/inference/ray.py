@@ -15,7 +15,7 @@ from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.inference.folders import FileResult, fuse_files
 from rpfnet_jax.inference.fuser import load
 from rpfnet_jax.inference.sources import open_pair
-from rpfnet_jax.runtime import prepare_process
+from rpfnet_jax.runtime import prepare_process, require
 
 
 class FuseStage:
@@ -57,7 +57,10 @@ def fuse_files_on_ray(targets: Mapping[Pair, Path], actors: int, **stage: Any) -
         ModuleNotFoundError, ValueError: Ray is missing, or there are too few cores or GPUs for so many actors.
         OSError: an image can't be written, which the message names, or Ray can't go on.
     """
-    ray, pairs, rows = check_ray(), list(targets), []
+    require("ray")
+    import ray
+
+    pairs, rows = list(targets), []
     if not pairs:
         return
     for index, (pair, out) in enumerate(targets.items()):
@@ -86,15 +89,6 @@ def fuse_files_on_ray(targets: Mapping[Pair, Path], actors: int, **stage: Any) -
     finally:
         if not joined:
             ray.shutdown()
-
-
-def check_ray() -> Any:
-    """Imports Ray; raises ModuleNotFoundError, which says how to install it, when it is missing."""
-    try:
-        import ray.data
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('several actors need Ray: pip install "rpfnet-jax[ray]"') from error
-    return ray
 
 
 def _start(ray: Any) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from rpfnet_jax.runtime import require
+
 # Okabe and Ito's palette, distinct for colour-blind readers.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
@@ -32,10 +34,7 @@ _STYLE: Any = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Applies one style whatever the user's matplotlibrc says; `@styled()` decorates functions that draw."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('figures need matplotlib: pip install "rpfnet-jax[report]"') from error
+    matplotlib = require("report")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)

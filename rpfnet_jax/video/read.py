@@ -15,6 +15,7 @@ from rpfnet_jax.data.images import read_stored
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES
 from rpfnet_jax.data.pixels import ImageError, StoredImage
 from rpfnet_jax.files import FileError, one_line
+from rpfnet_jax.runtime import require
 
 # Frames per second where nothing else is known.
 DEFAULT_RATE = Fraction(25)
@@ -156,11 +157,7 @@ def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:
 
 def pyav() -> ModuleType:
     """Imports PyAV, which is optional; raises ImportError with the command that installs it."""
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError('video files need PyAV: pip install "rpfnet-jax[video]"') from error
-    return av
+    return require("video")
 
 
 def _frames(path: Path, images: tuple[Path, ...]) -> Iterator[tuple[Fraction | None, StoredImage]]:

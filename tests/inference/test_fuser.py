@@ -1,6 +1,7 @@
 """Fusing one pair: kinds of images in and out, options, refusals; the classical methods."""
 
 import dataclasses
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.files import InputWarning
 from rpfnet_jax.inference import BaselineFuser, Fuser, Sources, fuser, open_pair
 from rpfnet_jax.model import ModelConfig, RPFNet, fold
+from rpfnet_jax.runtime import BackendError
 from rpfnet_jax.training import calibrate
 from rpfnet_jax.weights import save_weights
 
@@ -251,3 +253,45 @@ def test_classical_methods_in_batches_where_small_images_cost_only_themselves():
 def test_unknown_methods_are_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"one of average, maximum, laplacian, guided; got 'magic'"):
         BaselineFuser("magic")
+
+
+def test_a_fuser_can_be_pickled_with_its_defaults(make_weights):
+    net = Fuser(make_weights()).using(norm="adaptive", adapt=0.3, color_range="studio")
+    net.on_compile = lambda program: None
+    copy = pickle.loads(pickle.dumps(net))
+    assert copy.defaults == net.defaults
+    assert copy.weights.model == net.weights.model
+    assert copy.on_compile is None
+    np.testing.assert_array_equal(copy.fuse(IR, RGB), net.fuse(IR, RGB))
+    tiled = pickle.loads(pickle.dumps(Fuser(make_weights()).in_tiles(16, 4)))
+    assert (tiled.tile, tiled.overlap, tiled.net.defaults.norm) == (16, 4, "running")
+
+
+def test_weights_on_a_device_are_pickled_as_numpy_arrays(make_weights):
+    weights = make_weights()
+    net = Fuser(dataclasses.replace(weights, variables=jax.device_put(weights.variables)))
+    loaded = pickle.loads(pickle.dumps(net)).weights.variables
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(loaded))
+
+
+def test_a_forked_child_gets_an_error(net, monkeypatch):
+    monkeypatch.setattr("rpfnet_jax.runtime._started_in", 1)
+    for use in (lambda: net.fuse(IR, RGB), lambda: Fuser(net.weights)):
+        with pytest.raises(BackendError, match=r"was forked from process 1.*spawn"):
+            use()
+
+
+def test_images_are_fused_in_float32_under_x64(net):
+    ir, vis = IR[:22], RGB[:22]
+    with jax.enable_x64(True):
+        exact = net.fuse(ir, vis, dtype="float32")
+        assert net.fuse_luminance(*(np.zeros((1, 16, 16, 1), "f") for _ in range(2))).dtype == np.float32
+    np.testing.assert_array_equal(exact, net.fuse(ir, vis, dtype="float32"))
+
+
+def test_networks_run_without_jit(net):
+    with jax.disable_jit():
+        eager = net.fuse(IR[:16, :16], RGB[:16, :16], dtype="float32")
+        with pytest.raises(ValueError, match="nothing is compiled while JAX_DISABLE_JIT is set"):
+            net.compile((1, 16, 16, 1))
+    np.testing.assert_allclose(eager, net.fuse(IR[:16, :16], RGB[:16, :16], dtype="float32"), atol=1e-5)

@@ -97,7 +97,7 @@ def test_more_actors_than_cores_is_an_error():
 
 def test_without_ray_the_command_says_what_to_install(rows, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr("rpfnet_jax.cli.prepare_process", lambda **options: None)
+    monkeypatch.setattr("rpfnet_jax.cli.commands.prepare_process", lambda **options: None)
     places = [f"--{side}={tmp_path / side}" for side in ("ir", "vis", "out")]
     assert main(["fuse", *places, "--ray-actors=2"]) == 1
     assert capsys.readouterr().err == 'error: several actors need Ray: pip install "rpfnet-jax[ray]"\n'
