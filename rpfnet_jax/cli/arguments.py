@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,21 @@ from rpfnet_jax.data.pairs import PairError, Triple, find_triples
 from rpfnet_jax.data.thermal import Scalings, ThermalScaling
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.reports import FIGURE_FORMATS, FORMATS, Format, Table, encode
+
+
+def expanded(text: str) -> str:
+    """Parses what may be a path: `~` is the home folder, also after `=`, where shells leave it alone."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be the name of a file or folder, got ''")
+    name = os.path.expanduser(text)  # noqa: PTH111 (pathlib takes ~backup.png for a user's folder)
+    if name.split("/")[0] == "~":
+        raise argparse.ArgumentTypeError(f"{text}: this user has no home folder")
+    return name
+
+
+def user_path(text: str) -> Path:
+    """Parses the path of a file or folder; the type of every such argument."""
+    return Path(expanded(text))
 
 
 class NamedPath(NamedTuple):
@@ -22,10 +38,10 @@ class NamedPath(NamedTuple):
 
 def named_path(text: str) -> NamedPath:
     """Parses an argument NAME=PATH."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
         raise argparse.ArgumentTypeError(f"must be NAME=PATH, got {text!r}")
-    return NamedPath(name, Path(path).expanduser())
+    return NamedPath(name, user_path(file))
 
 
 def unique(named: Iterable[NamedPath]) -> dict[str, Path]:
@@ -72,14 +88,15 @@ def count(text: str) -> int:
 
 def add_pair(parser: argparse.ArgumentParser) -> None:
     """Adds `--ir` and `--vis`, the files of one pair."""
-    parser.add_argument("--ir", type=Path, required=True, help="infrared image")
-    parser.add_argument("--vis", type=Path, required=True, help="visible image")
+    parser.add_argument("--ir", type=user_path, required=True, help="infrared image")
+    parser.add_argument("--vis", type=user_path, required=True, help="visible image")
 
 
 def add_weights(parser: argparse._ActionsContainer, default: str | None = None) -> None:
     """Adds `--weights`; None selects the best weights that come with the package."""
     parser.add_argument(
         "--weights",
+        type=expanded,
         metavar="W",
         default=default,
         help="a shipped name, a .safetensors or .pth file, or the workdir of a training run "
@@ -137,7 +154,9 @@ def scalings_of(options: argparse.Namespace, default: Scalings = Scalings()) -> 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Adds `--format` and `--out` of a table."""
     parser.add_argument("--format", choices=FORMATS, help="default: given by the suffix of --out, or terminal")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to a file instead of printing it")
+    parser.add_argument(
+        "--out", type=user_path, metavar="FILE", help="write the table to a file instead of printing it"
+    )
 
 
 _TABLES: dict[str, Format] = {".md": "markdown", ".tex": "latex", ".csv": "csv"}

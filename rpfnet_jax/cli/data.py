@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rpfnet_jax.cli.arguments import user_path
 from rpfnet_jax.data import sets
 
 
@@ -16,15 +17,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     interrupted download is resumed. With --from the images come from a clone or archive of that repository instead.
     """
     parser.add_argument("name", choices=("flir",), metavar="NAME", help="the data set: flir")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to put it (default: data/NAME)")
+    parser.add_argument("--out", type=user_path, metavar="DIR", help="where to put it (default: data/NAME)")
     parser.add_argument(
-        "--from", type=Path, dest="source", metavar="PATH", help="a clone or archive of the repository (no download)"
+        "--from",
+        type=user_path,
+        dest="source",
+        metavar="PATH",
+        help="a clone or archive of the repository (no download)",
     )
     parser.set_defaults(run=_fetch)
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    target = (options.out or Path("data") / options.name).expanduser()
-    fetched = sets.fetch_flir(target, options.source and options.source.expanduser())
+    target = options.out or Path("data") / options.name
+    fetched = sets.fetch_flir(target, options.source)
     print(f"{target}: 180 training and 40 validation pairs, {fetched.new} files new, {fetched.kept} already there")
     print(sets.FLIR_LICENSE)

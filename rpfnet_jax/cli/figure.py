@@ -22,9 +22,11 @@ from rpfnet_jax.cli.arguments import (
     refuse_overwriting_file,
     triples_of,
     unique,
+    user_path,
     write_figure,
 )
 from rpfnet_jax.data.images import read_gray, read_image, write_png
+from rpfnet_jax.files import read_text
 from rpfnet_jax.inference import load
 from rpfnet_jax.losses import LossConfig, adaptive_weight, texture_mask, thermal_mask
 from rpfnet_jax.reports import (
@@ -57,7 +59,7 @@ def add_figure(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add_arguments(kind)
-        kind.add_argument("--out", type=Path, required=True, metavar="FILE", help="figure to write, .png or .pdf")
+        kind.add_argument("--out", type=user_path, required=True, metavar="FILE", help="figure to write, .png or .pdf")
         kind.add_argument("--dpi", type=int, default=300, help="pixels per inch (default: %(default)s)")
         kind.set_defaults(run=_write, draw=draw)
 
@@ -81,8 +83,8 @@ def _add_panel(parser: argparse.ArgumentParser) -> None:
     rpfnet figure panel --ir=ir/ --vis=vis/ RPFNet=fused/ TarDAL=other/ --row 01:200,120,60,50 --row 07 --out=panel.pdf
     """
     parser.add_argument("methods", type=named_path, nargs="+", metavar="NAME=DIR", help="folders of fused images")
-    parser.add_argument("--ir", type=Path, required=True, metavar="DIR", help="infrared images")
-    parser.add_argument("--vis", type=Path, required=True, metavar="DIR", help="visible images")
+    parser.add_argument("--ir", type=user_path, required=True, metavar="DIR", help="infrared images")
+    parser.add_argument("--vis", type=user_path, required=True, metavar="DIR", help="visible images")
     parser.add_argument(
         "--row",
         type=_row,
@@ -221,12 +223,12 @@ def _add_bubbles(parser: argparse.ArgumentParser) -> None:
 
     The columns are name, the metric (under its own name), parameters and gflops; `rpfnet cost` counts the last two.
     """
-    parser.add_argument("table", type=Path, metavar="CSV", help="one row per method")
+    parser.add_argument("table", type=user_path, metavar="CSV", help="one row per method")
 
 
 def _draw_bubbles(options: argparse.Namespace) -> Any:
     try:
-        metric, bubbles = read_bubbles(options.table.read_text())
+        metric, bubbles = read_bubbles(read_text(options.table))
     except ValueError as error:
         raise ValueError(f"{options.table}: {error}") from error
     return bubble_figure(metric, bubbles)
@@ -277,7 +279,7 @@ def add_strip(parser: argparse.ArgumentParser) -> None:
     """
     add_weights(parser, default="flir")
     add_pair(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the image to write")
+    parser.add_argument("--out", type=user_path, required=True, metavar="PNG", help="the image to write")
     parser.add_argument(
         "--adapt", type=float, nargs="+", default=[0.0, 0.05, 0.1, 0.25, 1.0], help="strengths (default: %(default)s)"
     )

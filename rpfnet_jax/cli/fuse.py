@@ -13,15 +13,26 @@ import jax
 from tqdm import tqdm
 
 from rpfnet_jax.baselines import BASELINES
-from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_scaling, add_weights, count, scalings_of
+from rpfnet_jax.cli.arguments import (
+    add_adapt,
+    add_norm,
+    add_scaling,
+    add_weights,
+    count,
+    expanded,
+    refuse_overwriting_file,
+    scalings_of,
+    user_path,
+)
 from rpfnet_jax.data.images import SUFFIXES, image_size
 from rpfnet_jax.data.pairs import IMAGE_SUFFIXES, Pair, match_pairs, refuse_overwriting
-from rpfnet_jax.files import one_line, write_atomically
+from rpfnet_jax.files import naming, one_line, write_atomically
 from rpfnet_jax.inference import BaselineFuser, Fuser, ImageFuser
 from rpfnet_jax.inference.folders import Preparation, fuse_files
 from rpfnet_jax.inference.fuser import TiledFuser
-from rpfnet_jax.inference.ray import check_ray, fuse_files_on_ray
+from rpfnet_jax.inference.ray import fuse_files_on_ray
 from rpfnet_jax.registration import read_homography
+from rpfnet_jax.runtime import require
 from rpfnet_jax.weights import Weights, load_weights
 
 _NETWORK = "rpfnet"
@@ -33,9 +44,20 @@ def add_fuse(parser: argparse.ArgumentParser) -> None:
     Every image is fused at its own size; colour in, colour out. Results that exist already are skipped. A pair that
     can't be fused does not stop the others: it is reported at the end, and the exit code is then 1.
     """
-    parser.add_argument("--ir", type=Path, required=True, help="infrared image, or folder of images")
-    parser.add_argument("--vis", type=Path, required=True, help="visible image, or folder; pairs have the same name")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--ir", type=user_path, required=True, help="infrared image, or folder of images")
+    parser.add_argument(
+        "--vis",
+        type=user_path,
+        required=True,
+        help="visible image, or folder; pairs have the same name, but for words such as ir and vis",
+    )
+    parser.add_argument(
+        "--out",
+        type=user_path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results; for two files also an image",
+    )
 
     method = parser.add_argument_group("method")
     add_weights(method)
@@ -62,6 +84,7 @@ def add_fuse(parser: argparse.ArgumentParser) -> None:
     )
     preparation.add_argument(
         "--align",
+        type=expanded,
         default="none",
         metavar="HOW",
         help="register first: ecc finds an affine registration; a .txt file holds a homography, infrared to visible. "
@@ -90,19 +113,20 @@ def _fuse(options: argparse.Namespace) -> None:
     """Raises FusionError if some pairs failed, after all others are done."""
     suffixes = {f".{ext.lower().lstrip('.')}" for ext in options.ext} if options.ext else IMAGE_SUFFIXES
     matched = match_pairs(options.ir, options.vis, options.recursive, suffixes)
-    targets = {pair.name: options.out / f"{pair.name}{SUFFIXES[options.dtype]}" for pair in matched.pairs}
-    refuse_overwriting(matched.pairs, options.out, {target.parent for target in targets.values()})
+    folder, targets = _targets(options, matched.pairs)
     if options.recursive:
         _refuse_results_as_inputs(options)
+    if options.align != "none":
+        require("align")
     if options.ray_actors is not None:
-        check_ray()
+        require("ray")
         # The actors need the accelerators; this process only makes a fuser to check the options.
         jax.config.update("jax_platforms", "cpu")
     make_fuser = functools.partial(_fuser, options, _weights(options))
     net = make_fuser()
-    notes = _Notes(options.out.absolute() / "notes.txt")
-    prepare = _preparation(options, notes)
-    _make_folder(options.out)
+    notes = _Notes(folder.absolute() / "notes.txt")
+    prepare = _preparation(options, folder, notes)
+    _make_folder(folder)
     todo = [pair for pair in matched.pairs if options.overwrite or not targets[pair.name].exists()]
     notes.forget(todo)
     work = {pair: targets[pair.name] for pair in _by_size(todo)}
@@ -129,6 +153,25 @@ def _fuse(options: argparse.Namespace) -> None:
     print(f"{options.out}: {fused} fused" + (f", {skipped} already there (--overwrite redoes them)" if skipped else ""))
     if failures:
         raise FusionError("\n  ".join([f"{len(failures)} could not be fused:", *failures]))
+
+
+def _targets(options: argparse.Namespace, pairs: Sequence[Pair]) -> tuple[Path, dict[str, Path]]:
+    """Returns the folder of the results, and the file of each pair by its name.
+
+    Raises:
+        ValueError: a result would overwrite a source, or the name of an image is given for a folder.
+    """
+    out, suffix = options.out, SUFFIXES[options.dtype]
+    if out.suffix.lower() not in IMAGE_SUFFIXES or out.is_dir():
+        targets = {pair.name: out / f"{pair.name}{suffix}" for pair in pairs}
+        refuse_overwriting(pairs, out, {target.parent for target in targets.values()})
+        return out, targets
+    if options.ir.is_dir():
+        raise ValueError(f"--out={out} is the name of an image; the results of two folders need a folder")
+    if out.suffix != suffix:
+        raise ValueError(f"--out={out}: {options.dtype} is written as {suffix} (--dtype)")
+    refuse_overwriting_file(out, options.ir, options.vis)
+    return out.parent, {pair.name: out for pair in pairs}
 
 
 def _show_compilation(net: ImageFuser, progress: tqdm) -> None:
@@ -174,7 +217,7 @@ def _fuser(options: argparse.Namespace, weights: Weights | None) -> ImageFuser:
     return Fuser(weights).in_tiles(options.tile, options.overlap)
 
 
-def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
+def _preparation(options: argparse.Namespace, folder: Path, notes: _Notes) -> Preparation:
     if options.resize_ir and options.align != "none":
         raise ValueError("--resize-ir has no use with --align, which scales the infrared image itself")
     return Preparation(
@@ -183,7 +226,7 @@ def _preparation(options: argparse.Namespace, notes: _Notes) -> Preparation:
         metadata=not options.strip_metadata,
         resize_ir=options.resize_ir,
         align=options.align if options.align in ("none", "ecc") else read_homography(Path(options.align)),
-        overlays=options.out.absolute() / "registration" if options.align != "none" else None,
+        overlays=folder.absolute() / "registration" if options.align != "none" else None,
         note=notes,
     )
 
@@ -216,7 +259,7 @@ class _Notes:
             write_atomically(self.path, b"".join(kept))
 
     def __call__(self, pair: Pair, text: str) -> None:
-        with self.path.open("ab") as file:
+        with naming(self.path), self.path.open("ab") as file:
             file.write(os.fsencode(f"{pair.name}: {text}\n"))
 
 

@@ -20,12 +20,13 @@ from rpfnet_jax.cli.arguments import (
     table_format,
     triples_of,
     unique,
+    user_path,
     write_figure,
     write_tables,
 )
 from rpfnet_jax.data.pairs import PairError, Triple, check_triples, find_triples, match_triples, natural_key
 from rpfnet_jax.data.thermal import FULL, ThermalScaling, read_levels
-from rpfnet_jax.files import itemised, write_atomically
+from rpfnet_jax.files import itemised, read_text, write_atomically
 from rpfnet_jax.metrics import (
     PROTOCOLS,
     columns_of,
@@ -65,14 +66,14 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     is measured.
     """
     for side, images in (("fused", "fused images"), ("ir", "infrared sources"), ("vis", "visible sources")):
-        parser.add_argument(f"--{side}", type=Path, required=True, metavar="DIR", help=f"folder of the {images}")
+        parser.add_argument(f"--{side}", type=user_path, required=True, metavar="DIR", help=f"folder of the {images}")
     parser.add_argument(
         "--protocol",
         choices=(*PROTOCOLS, "both"),
         default="both",
         help="floating point, or the 8-bit arithmetic of MATLAB that papers print (default: %(default)s)",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the values of each image")
+    parser.add_argument("--csv", type=user_path, metavar="FILE", help="write the values of each image")
     parser.add_argument(
         "--partial", action="store_true", help="measure the images that all three folders have and list the others"
     )
@@ -113,8 +114,8 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "methods", type=named_path, nargs="+", metavar="NAME=PATH", help="folder of fused images, or CSV of metrics"
     )
-    parser.add_argument("--ir", type=Path, metavar="DIR", help="infrared images; not needed for CSV files")
-    parser.add_argument("--vis", type=Path, metavar="DIR", help="visible images")
+    parser.add_argument("--ir", type=user_path, metavar="DIR", help="infrared images; not needed for CSV files")
+    parser.add_argument("--vis", type=user_path, metavar="DIR", help="visible images")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="standard", help="default: %(default)s")
     parser.add_argument(
         "--metrics", nargs="+", default=PAPER_METRICS, metavar="M", help="columns to rank by (default: the paper's six)"
@@ -159,7 +160,7 @@ def _measured(methods: Mapping[str, Path], options: argparse.Namespace) -> dict[
 
 def _read(path: Path) -> Rows:
     try:
-        return read_metrics_csv(os.fsdecode(path.read_bytes()))
+        return read_metrics_csv(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path}: not a table of metrics per image: {error}") from error
 
@@ -190,9 +191,11 @@ def add_psd(parser: argparse.ArgumentParser) -> None:
     fidelity = Pearson correlation of log10(1 + PSD) of the fused image and of a source, over all frequencies but zero.
     """
     parser.add_argument("methods", type=named_path, nargs="+", metavar="NAME=PATH", help="fused image, or folder")
-    parser.add_argument("--ir", type=Path, required=True, help="infrared image or folder")
-    parser.add_argument("--vis", type=Path, required=True, help="visible image or folder")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="also draw spectra and profiles (.png or .pdf)")
+    parser.add_argument("--ir", type=user_path, required=True, help="infrared image or folder")
+    parser.add_argument("--vis", type=user_path, required=True, help="visible image or folder")
+    parser.add_argument(
+        "--figure", type=user_path, metavar="FILE", help="also draw spectra and profiles (.png or .pdf)"
+    )
     parser.add_argument("--dpi", type=int, default=300, help="of the figure (default: %(default)s)")
     add_scaling(parser)
     add_table(parser)

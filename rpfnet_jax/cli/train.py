@@ -14,7 +14,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from rpfnet_jax import recipes
-from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_scaling, scalings_of
+from rpfnet_jax.cli.arguments import add_adapt, add_norm, add_scaling, expanded, scalings_of, user_path
 from rpfnet_jax.data.images import write_png
 from rpfnet_jax.data.pairs import Pair, find_pairs
 from rpfnet_jax.inference import Fuser
@@ -36,7 +36,7 @@ _RECIPES_HELP = f"a recipe ({', '.join(recipes.RECIPES)}) or a file with a get_c
 
 
 def _add_config(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument("--config", required=required, metavar="NAME|FILE[:VARIANT]", help=_RECIPES_HELP)
+    parser.add_argument("--config", type=expanded, required=required, metavar="NAME|FILE[:VARIANT]", help=_RECIPES_HELP)
     parser.add_argument(
         "--verbosity", type=int, default=0, metavar="N", help="1 shows where an error occurred, and Orbax's messages"
     )
@@ -55,13 +55,14 @@ def read_config(source: str, fields: Sequence[str] = ()) -> ConfigDict:
         ValueError: no such recipe, variant or field, or a value of another type.
     """
     name, _, variant = source.partition(":")
-    path = Path(name).expanduser()
     if name in recipes.RECIPES:
         module, default = recipes.RECIPES[name]
-        path, variant = Path(recipes.__file__).with_name(f"{module}.py"), variant or default
-    if not path.is_file():
+        file, variant = Path(recipes.__file__).with_name(f"{module}.py"), variant or default
+    else:
+        file = Path(name)
+    if not file.is_file():
         raise ValueError(f"--config={name}: neither a file nor one of the recipes {', '.join(recipes.RECIPES)}")
-    argv = ["rpfnet", f"--config={path}:{variant}" if variant else f"--config={path}", *fields]
+    argv = ["rpfnet", f"--config={file}:{variant}" if variant else f"--config={file}", *fields]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
     try:
@@ -95,7 +96,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     _add_config(parser, required=True)
     parser.add_argument(
         "--workdir",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help="folder of this run; a run found there is continued (default: RUNS/ and the configuration's name)",
     )
@@ -108,7 +109,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.print_config:
         print(config)
         return
-    workdir = (options.workdir or Path("RUNS") / config.name).expanduser()
+    workdir = options.workdir or Path("RUNS") / config.name
     _set_verbosity(options)
     # Processes that train together need equal numbers of devices, and their machines may differ.
     prepare_process(cpu_devices=config.distributed.coordinator is None)
@@ -142,18 +143,19 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_config(parser, required=False)
     parser.add_argument(
         "--weights",
+        type=expanded,
         required=True,
         metavar="W",
         help=f"a shipped name, a file, a workdir, or '{_UNTRAINED}': the initial parameters of the configuration",
     )
     parser.add_argument(
         "--data",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help="folder of pairs ({ir,vis}, {mri,pet}); default: the configuration's validation pairs",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for images and tables (default: fused/ beside the weights)"
+        "--out", type=user_path, metavar="DIR", help="folder for images and tables (default: fused/ beside the weights)"
     )
     add_norm(parser)
     add_adapt(parser)
@@ -172,8 +174,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise ValueError(f"unknown arguments: {' '.join(options.fields)}")
         if options.weights == _UNTRAINED or options.data is None:
             raise ValueError(f"--config is needed if --data is not given, and for --weights={_UNTRAINED}")
-    path = Path(options.weights).expanduser()
-    out = options.out.expanduser() if options.out else path.parent / "fused"
+    file = Path(options.weights)
+    out = options.out or file.parent / "fused"
     weights = untrained(config) if options.weights == _UNTRAINED else load_weights(options.weights)
     defaults = weights.defaults.override(options.norm, options.adapt, options.color_range)
     net = Fuser(dataclasses.replace(weights, defaults=defaults))
@@ -181,11 +183,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         pairs = _validation_pairs(config, weights, out)
         source = config.data.root
     else:
-        pairs = find_pairs(options.data.expanduser(), trained_role(weights))
+        pairs = find_pairs(options.data, trained_role(weights))
         source = options.data
     scaling = scalings_of(options, trained_scalings(weights, pairs[0].scaling))
     pairs = [dataclasses.replace(pair, scaling=scaling) for pair in pairs]
-    evaluate(net, pairs, out, f"{path.name} on {source}")
+    evaluate(net, pairs, out, f"{file.name} on {source}")
     # In a folder of its own: beside the fused images, `rpfnet metrics` and `rpfnet compare` would take it for one.
     write_png(out / "overview" / "contact_sheet.png", make_contact_sheet(pairs, out))
     print(f"images and tables: {out}, {out}/overview/contact_sheet.png")

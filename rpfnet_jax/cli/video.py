@@ -15,13 +15,16 @@ from rpfnet_jax.cli.arguments import (
     add_norm,
     add_scaling,
     add_weights,
+    expanded,
     refuse_overwriting_file,
     scalings_of,
+    user_path,
 )
 from rpfnet_jax.data.pixels import StoredImage
 from rpfnet_jax.data.thermal import Scalings
 from rpfnet_jax.inference import ImageFuser, load
 from rpfnet_jax.inference.sources import Sources, open_sources
+from rpfnet_jax.runtime import require
 from rpfnet_jax.video.live import LiveSource, Meter, live_pairs
 from rpfnet_jax.video.pair import FramePair, paired_frames
 from rpfnet_jax.video.read import DEFAULT_RATE, open_clip
@@ -38,9 +41,10 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     contrast of each frame. Needs the extra `video`.
     """
     add_weights(parser)
-    parser.add_argument("--ir", required=True, help="infrared clip: a video file or a folder of images")
-    parser.add_argument("--vis", required=True, help="visible clip")
-    parser.add_argument("--out", type=Path, required=True, help="video file to write (.mp4, .mov, .mkv)")
+    # Text, because a path would take a slash away from `rtsp://`.
+    parser.add_argument("--ir", type=expanded, required=True, help="infrared clip: a video file or a folder of images")
+    parser.add_argument("--vis", type=expanded, required=True, help="visible clip")
+    parser.add_argument("--out", type=user_path, required=True, help="video file to write (.mp4, .mov, .mkv)")
     add_norm(parser, "running")
     add_adapt(parser)
     add_scaling(parser)
@@ -82,6 +86,7 @@ def _fuse_video(options: argparse.Namespace) -> None:
     for name in others:
         if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} has no use {'with' if options.live else 'without'} --live")
+    require("video")
     net = load(options.weights, options.norm, options.adapt)
     if options.live:
         _fuse_live(options, net)

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from rpfnet_jax.cli.arguments import add_norm, add_weights, count
+from rpfnet_jax.cli.arguments import add_norm, add_weights, count, user_path
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.data.patches import batches, steps_per_epoch
 from rpfnet_jax.files import write_atomically
@@ -27,8 +27,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
     Reads the authors' Model.pth (a pickled module or a state dict) without torch and without executing anything in it.
     """
-    parser.add_argument("weights", type=Path, metavar="IN", help="a .pth or .safetensors file")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the .safetensors file to write")
+    parser.add_argument("weights", type=user_path, metavar="IN", help="a .pth or .safetensors file")
+    parser.add_argument("out", type=user_path, metavar="OUT", help="the .safetensors file to write")
     parser.add_argument(
         "--layout",
         choices=("rpfnet_jax", "torch"),
@@ -63,9 +63,11 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
     The authors' weights come with one set of running statistics for three stages, which fits none of them. This runs
     patches of training images through the network and stores the mean and variance of every norm layer in every stage.
     """
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .safetensors or .pth file")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training pairs: DIR/ir and DIR/vis")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("weights", type=user_path, metavar="WEIGHTS", help="a .safetensors or .pth file")
+    parser.add_argument(
+        "--data", type=user_path, required=True, metavar="DIR", help="training pairs: DIR/ir and DIR/vis"
+    )
+    parser.add_argument("-o", "--out", type=user_path, required=True, help="the .safetensors file to write")
     parser.add_argument("--patches", type=count, default=320, help="how many patches to measure (default: %(default)s)")
     parser.add_argument("--patch-size", type=count, default=128, help="their side in pixels (default: %(default)s)")
     parser.add_argument("--batch-size", type=count, default=16, help="patches at a time (default: %(default)s)")

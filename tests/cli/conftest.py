@@ -26,7 +26,7 @@ class Done(NamedTuple):
 @pytest.fixture(autouse=True)
 def own_process(monkeypatch):
     """The commands set the process up; the tests keep the cache, allocator and devices that they have."""
-    monkeypatch.setattr("rpfnet_jax.cli.prepare_process", lambda **options: None)
+    monkeypatch.setattr("rpfnet_jax.cli.commands.prepare_process", lambda **options: None)
 
 
 @pytest.fixture

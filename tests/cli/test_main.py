@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from rpfnet_jax.cli import COMMANDS, main
+from rpfnet_jax.cli import main
+from rpfnet_jax.cli.commands import COMMANDS
 
 HELP = """
 import sys
