@@ -11,7 +11,9 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -489,9 +491,29 @@ def _mapper(workers: int) -> Iterator[Callable]:
     # Not forked: the threads that JAX may have started do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=prepare_process) as pool:
+
+        def start(*work: Any) -> Iterator[Any]:
+            # The terminal sends Ctrl-C to all processes; the new ones inherit that they ignore it, and need no handler
+            # before they have imported anything.
+            with _interrupts_ignored():
+                return pool.map(*work)
+
         try:
-            yield pool.map
+            yield start
         except BaseException:
             # Otherwise the whole queue would be measured before Ctrl-C or an error gets through.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignores Ctrl-C for a moment; outside the main thread, where it never arrives, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

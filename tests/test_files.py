@@ -11,8 +11,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "file"
     files.write_atomically(path, b"old")
     with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise ZeroDivisionError
+        raise ZeroDivisionError(temporary.write_bytes(b"half"))
     assert path.read_bytes() == b"old"
     files.write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
@@ -53,11 +52,11 @@ def test_bytes_that_are_no_text_are_kept(tmp_path):
 
 
 def test_a_folder_is_locked_once(tmp_path):
+    again = files.locked(tmp_path)
     with files.locked(tmp_path), pytest.raises(files.FolderBusyError, match="in use by another run, process"):
-        with files.locked(tmp_path):
-            pass
+        again.__enter__()
     with files.locked(tmp_path):
-        pass
+        assert (tmp_path / ".lock").is_file()
 
 
 def test_a_system_without_fcntl_is_warned_of(tmp_path, monkeypatch):

@@ -18,7 +18,8 @@ def expanded(text: str) -> str:
     """Parses what may be a path: `~` is the home folder, also after `=`, where shells leave it alone."""
     if not text:
         raise argparse.ArgumentTypeError("must be the name of a file or folder, got ''")
-    name = os.path.expanduser(text)  # noqa: PTH111 (pathlib takes ~backup.png for a user's folder)
+    # Not `Path.expanduser`, to which ~backup.png is a user whom nobody knows.
+    name = os.path.expanduser(text)
     if name.split("/")[0] == "~":
         raise argparse.ArgumentTypeError(f"{text}: this user has no home folder")
     return name

@@ -6,7 +6,6 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -41,6 +40,7 @@ from rpfnet_jax.reports import (
     read_bubbles,
     weights_figure,
 )
+from rpfnet_jax.runtime import require
 from rpfnet_jax.training.monitor import read_scalars
 
 
@@ -66,6 +66,7 @@ def add_figure(parser: argparse.ArgumentParser) -> None:
 
 def _write(options: argparse.Namespace) -> None:
     check_figure_name(options.out)
+    require("report")
     write_figure(options.out, options.draw(options), options.dpi)
 
 

@@ -49,6 +49,7 @@ from rpfnet_jax.reports import (
     summary_table,
     versus_table,
 )
+from rpfnet_jax.runtime import require
 
 Rows = Mapping[str, Mapping[str, float]]
 
@@ -206,6 +207,7 @@ def _psd(options: argparse.Namespace) -> None:
     methods = unique(options.methods)
     if options.figure is not None:
         check_figure_name(options.figure)
+        require("report")
     reserved = [name for name in methods if name in ("IR", "VIS")]
     if reserved:
         raise ValueError(f"{reserved[0]} is the name of a source; call the method something else")

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import itertools
 import re
-from pathlib import Path
 
 from safetensors.numpy import save
 from tqdm import tqdm

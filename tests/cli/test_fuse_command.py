@@ -254,6 +254,56 @@ def test_a_name_as_long_as_names_can_be(fuse, scenes, tmp_path):
     assert files(tmp_path / "out") == [f"{name}.png"]
 
 
+def test_align_without_opencv_is_one_error_before_any_work(fuse, scenes, monkeypatch, tmp_path):
+    scenes("a", "b")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert one_line(fuse("--align=ecc")) == 'registering images needs OpenCV: pip install "rpfnet-jax[align]"'
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def fuse_one(rpfnet, scenes, tmp_path):
+    """Fuses ir/a.png and vis/a.png into `--out=out`."""
+    scenes("a")
+    ir, vis = paths(tmp_path, "a")
+    return lambda out, *options: rpfnet("fuse", f"--ir={ir}", f"--vis={vis}", f"--out={out}", *options)
+
+
+def test_the_result_of_two_files_may_have_a_name(fuse_one, tmp_path):
+    average = "--method=average"
+    for out in (tmp_path / "new" / "fused.png", tmp_path / "vis" / "fused.png"):
+        assert fuse_one(out, average) == (0, f"{out}: 1 fused\n", "")
+        assert fuse_one(out, average).out == f"{out}: 0 fused, 1 already there (--overwrite redoes them)\n"
+    assert files(tmp_path / "new") == ["fused.png"]
+    assert fuse_one(tmp_path / "deep.tif", "--dtype=uint16", average).code == 0
+    assert tifffile.imread(tmp_path / "deep.tif").dtype == np.uint16
+    (tmp_path / "folder.png").mkdir()
+    assert fuse_one(tmp_path / "folder.png", average).code == 0
+    assert files(tmp_path / "folder.png") == ["a.png"]
+
+
+def test_names_that_results_cannot_have(fuse_one, fuse, tmp_path):
+    ir, _ = paths(tmp_path, "a")
+    before = files(tmp_path)
+    assert one_line(fuse_one(ir)) == f"{ir} is an input; it would be overwritten"
+    assert one_line(fuse_one(tmp_path / "a.jpg")) == f"--out={tmp_path / 'a.jpg'}: uint8 is written as .png (--dtype)"
+    assert "uint16 is written as .tif" in one_line(fuse_one(tmp_path / "x.png", "--dtype=uint16"))
+    assert "the results of two folders need a folder" in one_line(fuse(f"--out={tmp_path / 'x.png'}"))
+    assert files(tmp_path) == before
+
+
+@pytest.mark.filterwarnings("default")
+def test_names_with_words_for_the_sides(fuse, scenes, tmp_path):
+    scenes("1", "2")
+    for side, word in (("ir", "_ir"), ("vis", "_vis")):
+        for path in list((tmp_path / side).iterdir()):
+            path.rename(path.with_stem(path.stem + word))
+    done = fuse("--method=average", weights=False)
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert done.err.startswith("warning: paired by their names without the words for the sides: ")
+    assert files(tmp_path / "out") == ["1.png", "2.png"]
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_tiff_without_tifffile(fuse, scenes, monkeypatch, tmp_path, dtype):
     scenes("a")

@@ -382,7 +382,7 @@ def test_places_that_cannot_be_paired(folders, tmp_path):
     (ir / "x").rmdir()
     (vis / "x" / "3.png").unlink()
     (vis / "x").rmdir()
-    with pytest.raises(PairError, match="1_rgb$"):
+    with pytest.raises(PairError, match=r"1_rgb$"):
         match_pairs(ir, vis)
 
 
