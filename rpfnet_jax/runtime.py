@@ -93,7 +93,7 @@ def _replace_damaged_entries() -> None:
             return None, None
 
     read_or_remove.replaces_damaged = True  # type: ignore[attr-defined]
-    compilation_cache.get_executable_and_time = read_or_remove
+    compilation_cache.get_executable_and_time = read_or_remove  # type: ignore[assignment]
 
 
 # Each device holds a copy of the parameters, and more than 8 were not measured.
@@ -226,15 +226,15 @@ def read_limits() -> Limits:
         quota, period = [*_words(folder / "cpu.max"), *first, *second, "max", "0"][:2]
         if quota.isdecimal():
             cores.append(int(quota) / int(period))
-    return Limits(*(min(values, default=None) for values in (memory, free, cores)))
+    return Limits(min(memory, default=None), min(free, default=None), min(cores, default=None))
 
 
 def _control_groups() -> Iterator[Path]:
     """Yields the folders of this process's groups, each with those above it up to where its hierarchy is mounted."""
-    groups = {}
+    groups: dict[str, str] = {}
     for line in _lines(_ROOT / "proc/self/cgroup"):
-        _, controllers, group = line.split(":", 2)
-        groups |= dict.fromkeys(controllers.split(","), group)
+        _, names, group = line.split(":", 2)
+        groups |= dict.fromkeys(names.split(","), group)
     for line in _lines(_ROOT / "proc/self/mountinfo"):
         fields, _, system = line.partition(" - ")
         kind, *_, options = system.split(" ")
