@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ from rpfnet_jax.files import locked
 from rpfnet_jax.inference import Fuser
 from rpfnet_jax.metrics import measure
 from rpfnet_jax.pipeline import (
+    Trained,
     _validation_measure,
     evaluate_pairs,
     open_patches,
@@ -293,6 +296,17 @@ def test_an_exploding_gradient_is_not_followed(tmp_path):
     config = tiny_config(**{"guard.max_grad_norm": 1e-6, "guard.patience": 4})
     with pytest.raises(DivergedError, match=r"step 4: grad_norm = .*4 updates in a row"):
         train_and_evaluate(config, tmp_path)
+
+
+def test_settings_of_jax_that_training_cannot_have(tmp_path, monkeypatch):
+    def train(config, workdir):
+        return Trained(jax.config.values["jax_enable_x64"] or jnp.zeros(1).dtype != np.float32, 0, 0.0)
+
+    monkeypatch.setattr("rpfnet_jax.pipeline._train_and_evaluate", train)
+    with jax.enable_x64(True):
+        assert not train_and_evaluate(tiny_config(), tmp_path).finished
+    with jax.disable_jit(), pytest.raises(ValueError, match="JAX_DISABLE_JIT is set"):
+        train_and_evaluate(tiny_config(), tmp_path)
 
 
 def test_a_second_run_in_the_same_folder_is_refused_by_process(tmp_path):

@@ -143,6 +143,8 @@ def test_homography_files_of_other_programs(tmp_path):
     for text in ("1 0 5 0 1 -3 0 0 1", "1,0,5\n0,1,-3\n0,0,1\n", "# camera 2\n1; 0; 5\n0; 1; -3  # shift\n0; 0; 1"):
         path.write_text(text)
         np.testing.assert_array_equal(read_homography(path), [[1, 0, 5], [0, 1, -3], [0, 0, 1]])
+        path.write_text(text, encoding="utf-8-sig")
+        np.testing.assert_array_equal(read_homography(path), [[1, 0, 5], [0, 1, -3], [0, 0, 1]])
 
 
 def test_bad_homography_files_name_file_and_reason(tmp_path):

@@ -1,11 +1,10 @@
 """The command line, `rpfnet COMMAND` or `python -m rpfnet_jax COMMAND`; `commands` has the registry of commands."""
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Sequence
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
@@ -16,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
         usage raises `SystemExit` with code 2.
     """
     try:
-        # Imported here, so that Ctrl-C meanwhile ends without a traceback, too.
+        # Imported here, so that Ctrl-C meanwhile leaves no traceback either.
         from rpfnet_jax.cli.commands import run
 
         return run(sys.argv[1:] if arguments is None else arguments)

@@ -11,10 +11,13 @@ import argparse
 import importlib
 import inspect
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +66,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     name = _command_parser().parse_args(arguments[:1]).command
-    options = _parse(name, arguments[1:])
+    with _interrupts_at_once():
+        options = _parse(name, arguments[1:])
     _refuse_equal_sides(options)
     with warnings.catch_warnings():
         # Pillow's warnings about odd files name its own source lines; unusable files are errors of ours.
@@ -79,6 +83,27 @@ def _run(arguments: Sequence[str]) -> None:
                 # JAX's first use, wherever that was, may have failed: its own errors say little and in many lines.
                 start_backend()
             raise
+
+
+@contextmanager
+def _interrupts_at_once() -> Iterator[None]:
+    """Ends the process on Ctrl-C without an exception: imports of jaxlib print a traceback and raise ImportError."""
+
+    def leave(*_: Any) -> None:
+        os.write(2, b"interrupted\n")
+        os._exit(130)
+
+    # Otherwise signals are ignored, or this program is not the only one in its process.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -57,7 +57,6 @@ class Fuser(ImageFuser):
 
     Attributes:
         model: the Linen module.
-        variables: its parameters and running statistics, on the device.
         defaults: norm mode and colour range where a call does not say otherwise.
         weights: the loaded weights, with the configuration of their training.
         on_compile: called with the `Program` before one is compiled, which happens once per shape; may be set.
@@ -71,16 +70,26 @@ class Fuser(ImageFuser):
             BackendError: JAX can't compute in this process.
         """
         start_backend()
-        self.weights = weights
-        self.model = RPFNet(weights.model)
-        self.defaults: FusionDefaults = weights.defaults
+        self.__setstate__((weights, weights.defaults))
         self.defaults = self._override(norm, adapt)
-        # Networks without norms have no statistics: an empty collection, as training has it, is left out, so that all
-        # weights of one network share compiled functions.
-        self.variables = jax.device_put({name: tree for name, tree in weights.variables.items() if tree})
+
+    def __getstate__(self) -> tuple[Weights, FusionDefaults]:
+        return dataclasses.replace(self.weights, variables=jax.device_get(self.weights.variables)), self.defaults
+
+    def __setstate__(self, state: tuple[Weights, FusionDefaults]) -> None:
+        weights, self.defaults = state
+        self.weights, self.model = weights, RPFNet(weights.model)
         self.on_compile: Callable[[engine.Program], None] | None = None
-        # Not a cached property: a copy made by `using` would fold again.
-        self._folded = functools.cache(functools.partial(_fold, self.config, self.variables))
+        # Called at the first use: an error of JAX while a worker of `multiprocessing` unpickles its task would leave the
+        # pool waiting for ever. Not cached properties, because the copies that `using` makes share what these return.
+        self._on_device = on_device = functools.cache(functools.partial(_on_device, weights.variables))
+        self._folded = functools.cache(lambda: _fold(weights.model, on_device()))
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The parameters and running statistics, on the device."""
+        start_backend()
+        return self._on_device()
 
     @property
     def config(self) -> ModelConfig:
@@ -102,15 +111,6 @@ class Fuser(ImageFuser):
         other = object.__new__(type(self))
         vars(other).update(vars(self), defaults=self._override(norm, adapt, color_range))
         return other
-
-    def __getstate__(self) -> tuple[Weights, FusionDefaults]:
-        variables = jax.device_get(self.weights.variables)
-        return dataclasses.replace(self.weights, variables=variables), self.defaults
-
-    def __setstate__(self, state: tuple[Weights, FusionDefaults]) -> None:
-        weights, defaults = state
-        Fuser.__init__(self, weights)
-        self.defaults = defaults
 
     def _override(self, norm: str | None, adapt: float | None, color_range: str | None = None) -> FusionDefaults:
         if adapt is not None and self.config.norm == "none":
@@ -195,7 +195,6 @@ class Fuser(ImageFuser):
 
     def _program(self, shape: tuple[int, ...], features: bool = False) -> tuple[Callable[..., Any], dict[str, Any]]:
         """Returns the compiled network for a shape, and the variables that it takes."""
-        start_backend()
         config, variables = self.config, self.variables
         # Without norms every mode is the same program.
         norm = config.norm_mode(self.defaults.norm)
@@ -205,6 +204,14 @@ class Fuser(ImageFuser):
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
         program = engine.Program(config, norm, shape, features, abstract, self.on_compile)
         return engine.compile_program(program), variables
+
+
+def _on_device(variables: dict[str, Any]) -> dict[str, Any]:
+    """Puts variables on the device, without empty collections: a network without norms has no statistics.
+
+    As training has an empty one for them, all weights of one network thus share compiled functions.
+    """
+    return jax.device_put({name: tree for name, tree in variables.items() if tree})
 
 
 def _fold(config: ModelConfig, variables: dict[str, Any]) -> tuple[ModelConfig, dict[str, Any]]:

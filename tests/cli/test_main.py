@@ -137,6 +137,28 @@ def test_control_c_during_imports_is_no_traceback(rpfnet, monkeypatch):
     assert rpfnet("fuse", "--help") == (130, "", "interrupted\n")
 
 
+IMPORTING = """
+import os, signal, sys
+from rpfnet_jax.cli import commands, main
+
+class Importing:
+    def import_module(self, name):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("Encountered an error while initializing the extension.")
+
+commands.importlib = Importing()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(["fuse"]))
+"""
+
+
+def test_control_c_that_an_extension_swallows_ends_the_process():
+    done = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 PRINTING = """
 import sys
 from rpfnet_jax.cli import commands, main
@@ -177,6 +199,7 @@ def test_the_same_file_or_folder_on_both_sides_is_refused(rpfnet, tmp_path, name
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("cheap_compilation")
 def test_the_doctor_says_what_is_there(rpfnet, weights_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -275,8 +275,11 @@ def test_weights_on_a_device_are_pickled_as_numpy_arrays(make_weights):
 
 
 def test_a_forked_child_gets_an_error(net, monkeypatch):
+    sent = pickle.dumps(net)
     monkeypatch.setattr("rpfnet_jax.runtime._started_in", 1)
-    for use in (lambda: net.fuse(IR, RGB), lambda: Fuser(net.weights)):
+    # An error of unpickling itself would end the worker of a pool, which then waits for ever.
+    received = pickle.loads(sent)
+    for use in (lambda: net.fuse(IR, RGB), lambda: received.fuse(IR, RGB), lambda: Fuser(net.weights)):
         with pytest.raises(BackendError, match=r"was forked from process 1.*spawn"):
             use()
 

@@ -1,6 +1,7 @@
 """The whole network: parameter counts, sizes, norm modes, features, runtime options."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -189,3 +190,23 @@ def test_runtime_options_change_neither_parameters_nor_types(reading, norm, monk
         chex.assert_trees_all_equal_shapes_and_dtypes(initial, variables)
         chex.assert_trees_all_close(run(other), plain, atol=tolerance)
     assert set(seen) == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("config", "norms"),
+    [
+        (ModelConfig.preset("paper", channels=4, stages=1), ("image", "batch")),
+        (ModelConfig.preset("released", channels=4, stages=1, fusion_block="transformer"), ("adaptive", "running")),
+        (ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum", details=2), ("image",)),
+    ],
+)
+def test_everything_is_float32_under_x64(config, norms):
+    image, model = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32), RPFNet(config)
+    with jax.enable_x64(True):
+        variables = jax.eval_shape(lambda ir, vis_y: model.init(jax.random.key(0), ir, vis_y), image, image)
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+        for norm in norms:
+            apply = functools.partial(model.apply, norm=norm, mutable=norm == "batch" and ["batch_stats"])
+            # Python's own numbers are scalars of double precision there, which change nothing.
+            arrays = re.findall(r"\b(f32|f64|c64|c128)\[\d", str(jax.make_jaxpr(apply)(variables, image, image)))
+            assert set(arrays) == {"f32", "c64"} - ({"c64"} if config.fusion_block == "transformer" else set())
