@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -55,7 +54,7 @@ from rpfnet_jax.metrics import (
 )
 from rpfnet_jax.recipes.base import loss_config, model_config, normalised_identity, optimizer_config, step_config
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
-from rpfnet_jax.runtime import available_cores, prepare_process
+from rpfnet_jax.runtime import available_cores, on_interrupt, prepare_process
 from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import (
     Callbacks,
@@ -495,7 +494,7 @@ def _mapper(workers: int) -> Iterator[Callable]:
         def start(*work: Any) -> Iterator[Any]:
             # The terminal sends Ctrl-C to all processes; the new ones inherit that they ignore it, and need no handler
             # before they have imported anything.
-            with _interrupts_ignored():
+            with on_interrupt(signal.SIG_IGN):
                 return pool.map(*work)
 
         try:
@@ -504,16 +503,3 @@ def _mapper(workers: int) -> Iterator[Callable]:
             # Otherwise the whole queue would be measured before Ctrl-C or an error gets through.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignores Ctrl-C for a moment; outside the main thread, where it never arrives, nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -7,10 +7,13 @@ import functools
 import importlib
 import math
 import os
+import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -164,6 +167,23 @@ class _MallInfo(ctypes.Structure):
 def _glibc(name: str) -> Any:
     """Returns a function of the C library; None if it lacks the name (another C library, or an old glibc)."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
+
+
+@contextmanager
+def on_interrupt(handler: Any) -> Iterator[None]:
+    """Handles Ctrl-C by `handler` (see `signal.signal`) instead of a KeyboardInterrupt for a moment.
+
+    Nothing changes where Ctrl-C raises none: outside the main thread, or under another handler.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ---------------------------------------------------------------------------------------------------- Memory and cores

@@ -1,8 +1,5 @@
 """Measuring fused files."""
 
-import signal
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -80,13 +77,3 @@ def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
     rows = pipeline.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
     assert len(rows) == 1000
     assert most <= 3
-
-
-def test_ctrl_c_is_ignored_for_a_moment_only():
-    handler = signal.getsignal(signal.SIGINT)
-    with pipeline._interrupts_ignored():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    assert signal.getsignal(signal.SIGINT) is handler
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(pipeline._interrupts_ignored().__enter__).result()
-    assert signal.getsignal(signal.SIGINT) is handler

@@ -2,9 +2,11 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -313,3 +315,20 @@ def test_a_missing_or_broken_library_is_explained(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match=r"\(libGL.so.1: cannot open"):
         runtime.require("align")
+
+
+def test_ctrl_c_is_handled_in_another_way_for_a_moment():
+    try:
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        with runtime.on_interrupt(signal.SIG_IGN):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(runtime.on_interrupt(signal.SIG_IGN).__enter__).result()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        # As under nohup.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with runtime.on_interrupt(signal.default_int_handler):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -11,19 +11,16 @@ import argparse
 import importlib
 import inspect
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rpfnet_jax import __version__
 from rpfnet_jax.files import USER_ERRORS, error_message, naming
-from rpfnet_jax.runtime import BackendError, prepare_process, start_backend
+from rpfnet_jax.runtime import BackendError, on_interrupt, prepare_process, start_backend
 
 # Name -> module in this package, and help. A module is imported only when its command runs: most need JAX, for which
 # `rpfnet --help` should not wait.
@@ -66,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     name = _command_parser().parse_args(arguments[:1]).command
-    with _interrupts_at_once():
+    with on_interrupt(_leave):
         options = _parse(name, arguments[1:])
     _refuse_equal_sides(options)
     with warnings.catch_warnings():
@@ -85,25 +82,10 @@ def _run(arguments: Sequence[str]) -> None:
             raise
 
 
-@contextmanager
-def _interrupts_at_once() -> Iterator[None]:
-    """Ends the process on Ctrl-C without an exception: imports of jaxlib print a traceback and raise ImportError."""
-
-    def leave(*_: Any) -> None:
-        os.write(2, b"interrupted\n")
-        os._exit(130)
-
-    # Otherwise signals are ignored, or this program is not the only one in its process.
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or (
-        threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
-    signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _leave(*_: Any) -> None:
+    """Ends the process without an exception, which imports of jaxlib would print and turn into an ImportError."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -80,8 +80,8 @@ class Fuser(ImageFuser):
         weights, self.defaults = state
         self.weights, self.model = weights, RPFNet(weights.model)
         self.on_compile: Callable[[engine.Program], None] | None = None
-        # Called at the first use: an error of JAX while a worker of `multiprocessing` unpickles its task would leave the
-        # pool waiting for ever. Not cached properties, because the copies that `using` makes share what these return.
+        # Called at the first use: an error of JAX while a worker of `multiprocessing` unpickles its task would leave
+        # the pool waiting for ever. Not cached properties: the copies that `using` makes share what these return.
         self._on_device = on_device = functools.cache(functools.partial(_on_device, weights.variables))
         self._folded = functools.cache(lambda: _fold(weights.model, on_device()))
 
