@@ -44,9 +44,12 @@ COMMANDS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command and prints errors that the user can do something about; see `main`."""
+    options = argparse.Namespace()
     try:
         try:
-            _run(arguments)
+            options = _parse(arguments)
+            _refuse_equal_sides(options)
+            _carry_out(options)
         finally:
             # Python itself would do this only after everything else, and print a traceback if it fails.
             with naming(Path("standard output")):
@@ -57,15 +60,13 @@ def run(arguments: Sequence[str]) -> int:
     except (*USER_ERRORS, BackendError) as error:
         _discard_output()
         print(f"error: {error_message(error)}", file=sys.stderr)
+        if getattr(options, "verbosity", 0) > 0:
+            traceback.print_exc()
         return 1
     return 0
 
 
-def _run(arguments: Sequence[str]) -> None:
-    name = _command_parser().parse_args(arguments[:1]).command
-    with on_interrupt(_leave):
-        options = _parse(name, arguments[1:])
-    _refuse_equal_sides(options)
+def _carry_out(options: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         # Pillow's warnings about odd files name its own source lines; unusable files are errors of ours.
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -74,8 +75,6 @@ def _run(arguments: Sequence[str]) -> None:
         try:
             options.run(options)
         except Exception as error:
-            if getattr(options, "verbosity", 0) > 0:
-                traceback.print_exc()
             if not isinstance(error, USER_ERRORS):
                 # JAX's first use, wherever that was, may have failed: its own errors say little and in many lines.
                 start_backend()
@@ -125,10 +124,12 @@ def _command_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
-    """Parses the arguments of one command; those that it does not declare are an error unless it takes `fields`."""
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses a command and its arguments; those that it does not declare are an error unless it takes `fields`."""
+    name, arguments = _command_parser().parse_args(arguments[:1]).command, arguments[1:]
     module, summary = COMMANDS[name]
-    add_arguments = getattr(importlib.import_module(f"rpfnet_jax.cli.{module}"), f"add_{name}")
+    with on_interrupt(_leave):
+        add_arguments = getattr(importlib.import_module(f"rpfnet_jax.cli.{module}"), f"add_{name}")
     parser = argparse.ArgumentParser(
         prog=f"rpfnet {name}",
         description=f"{summary}\n\n{inspect.cleandoc(add_arguments.__doc__)}",

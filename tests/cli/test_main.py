@@ -93,8 +93,7 @@ def command(monkeypatch):
 
     def register(function):
         parse = argparse.Namespace(run=lambda options: function())
-        monkeypatch.setitem(COMMANDS, "test", ("test", ""))
-        monkeypatch.setattr(commands, "_parse", lambda name, arguments: parse)
+        monkeypatch.setattr(commands, "_parse", lambda arguments: parse)
 
     return register
 
@@ -162,7 +161,8 @@ def test_control_c_that_an_extension_swallows_ends_the_process():
 PRINTING = """
 import sys
 from rpfnet_jax.cli import commands, main
-commands._run = lambda arguments: print("a table")
+commands._parse = lambda arguments: None
+commands._carry_out = lambda options: print("a table")
 sys.exit(main([]))
 """
 
@@ -199,7 +199,6 @@ def test_the_same_file_or_folder_on_both_sides_is_refused(rpfnet, tmp_path, name
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("cheap_compilation")
 def test_the_doctor_says_what_is_there(rpfnet, weights_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
