@@ -70,7 +70,7 @@ def _carry_out(options: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         # Pillow's warnings about odd files name its own source lines; unusable files are errors of ours.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         prepare_process(cpu_devices=False)
         try:
             options.run(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import warnings
@@ -58,8 +59,7 @@ def fuse_files_on_ray(targets: Mapping[Pair, Path], actors: int, **stage: Any) -
         OSError: an image can't be written, which the message names, or Ray can't go on.
     """
     require("ray")
-    import ray
-
+    ray: Any = importlib.import_module("ray")
     pairs, rows = list(targets), []
     if not pairs:
         return
