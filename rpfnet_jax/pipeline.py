@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import multiprocessing
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,17 +26,16 @@ from rpfnet_jax.data.pairs import (
     Pair,
     PairError,
     Role,
-    Triple,
     check_pairs,
-    check_triples,
     refuse_overwriting,
     refuse_smaller,
 )
 from rpfnet_jax.data.patches import PatchSource, crop_plan, steps_per_epoch
 from rpfnet_jax.data.sets import TrainingSets, find_training_sets
-from rpfnet_jax.data.thermal import Scalings, read_levels
+from rpfnet_jax.data.thermal import Scalings
 from rpfnet_jax.files import error_message, locked, write_atomically
 from rpfnet_jax.inference import Fuser, ImageFuser, Sources, open_pair
+from rpfnet_jax.measuring import read_sources
 from rpfnet_jax.metrics import (
     COLUMNS,
     LOWER_IS_BETTER,
@@ -54,7 +49,6 @@ from rpfnet_jax.metrics import (
 )
 from rpfnet_jax.recipes.base import loss_config, model_config, normalised_identity, optimizer_config, step_config
 from rpfnet_jax.reports import contact_sheet, evaluation_report, metrics_csv
-from rpfnet_jax.runtime import available_cores, on_interrupt, prepare_process
 from rpfnet_jax.scenes.scene import write_scenes
 from rpfnet_jax.training import (
     Callbacks,
@@ -404,7 +398,7 @@ def evaluate_pairs(
             raise ValueError(f"{pair.name}: {error_message(result.error)}") from result.error
         if out is not None:
             write_png(out / f"{pair.name}.png", result.image)
-        rows[pair.name] = measure(*(to_gray8(image) for image in (result.image, *_read_sources(pair))))
+        rows[pair.name] = measure(*(to_gray8(image) for image in (result.image, *read_sources(pair))))
     rows = {pair.name: rows[pair.name] for pair in pairs}
     return Evaluation(rows, summarise(rows.values()))
 
@@ -412,11 +406,6 @@ def evaluate_pairs(
 def _open_opaque(pair: Pair) -> Sources:
     """Opens a pair without alpha, which metrics and contact sheets do not have."""
     return dataclasses.replace(open_pair(pair), alpha=None)
-
-
-def _read_sources(pair: Pair | Triple) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the infrared and the visible image in 8 bits, scaled as the pair says."""
-    return read_levels(pair.ir, pair.scaling.ir), read_levels(pair.vis, pair.scaling.vis)
 
 
 def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> Evaluation:
@@ -432,74 +421,6 @@ def evaluate(net: ImageFuser, pairs: Sequence[Pair], out: Path, title: str) -> E
 def make_contact_sheet(pairs: Sequence[Pair], fused: Path) -> np.ndarray:
     """Puts IR, VIS and the fused image (`<fused>/<name>.png`) of the first pairs into one RGB image."""
     rows = {
-        pair.name: [*_read_sources(pair), read_image(fused / f"{pair.name}.png")] for pair in pairs[:CONTACT_SHEET_ROWS]
+        pair.name: [*read_sources(pair), read_image(fused / f"{pair.name}.png")] for pair in pairs[:CONTACT_SHEET_ROWS]
     }
     return contact_sheet(rows, ("IR", "VIS", "fused"))
-
-
-# ------------------------------------------------------------------------------------------------------ Measuring files
-
-# Two processes on two cores take 3 s to start, in which one measures 5 images of 640x480: from 10 images on they gain.
-_WORKERS_PAY_FROM = 16
-
-
-def workers_for(count: int) -> int:
-    """Returns how many processes should measure so many triples: one per core, or 1 where starting them costs more."""
-    return available_cores() if count >= _WORKERS_PAY_FROM else 1
-
-
-def measure_triples(triples: Sequence[Triple], workers: int = 1, progress: bool = False) -> dict[str, dict[str, float]]:
-    """Measures fused images against their sources; a worker holds one triple in memory at a time.
-
-    Args:
-        triples: see `rpfnet_jax.data.pairs.find_triples`; their names differ.
-        workers: 1 measures in this process. More are new processes, each of which first imports the package; a script
-            that asks for them needs `if __name__ == "__main__":`. The values don't depend on it.
-        progress: show a progress bar.
-
-    Returns:
-        Name -> row of `rpfnet_jax.metrics.measure`, in the order of `triples`.
-
-    Raises:
-        PairError: files are unreadable, sizes differ or are too small, all of them named; nothing was measured.
-    """
-    check_triples_measurable(triples)
-    with _mapper(min(workers, len(triples))) as mapped:
-        rows = tqdm(mapped(measure_triple, triples), total=len(triples), unit="image", disable=not progress)
-        return {triple.name: row for triple, row in zip(triples, rows, strict=True)}
-
-
-def check_triples_measurable(triples: Sequence[Triple]) -> None:
-    """Raises PairError when files are unreadable, sizes differ or are too small to be measured; all are named."""
-    sizes = check_triples(triples)
-    refuse_smaller(
-        [triple.fused for triple in triples], sizes, MIN_SIZE, f"the {MIN_SIZE}x{MIN_SIZE} that the metrics need"
-    )
-
-
-def measure_triple(triple: Triple) -> dict[str, float]:
-    """Returns the row of one triple; colour images are scored on their grey conversion."""
-    return measure(*(to_gray8(image) for image in (read_levels(triple.fused), *_read_sources(triple))))
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable]:
-    if workers <= 1:
-        yield map
-        return
-    # Not forked: the threads that JAX may have started do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=prepare_process) as pool:
-
-        def start(*work: Any) -> Iterator[Any]:
-            # The terminal sends Ctrl-C to all processes; the new ones inherit that they ignore it, and need no handler
-            # before they have imported anything.
-            with on_interrupt(signal.SIG_IGN):
-                return pool.map(*work)
-
-        try:
-            yield start
-        except BaseException:
-            # Otherwise the whole queue would be measured before Ctrl-C or an error gets through.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

@@ -353,7 +353,6 @@ EXTRAS = {
     "align": Extra("cv2", "OpenCV", "registering images needs"),
     "ray": Extra("ray.data", "Ray", "several actors need"),
     "report": Extra("matplotlib", "matplotlib", "figures need"),
-    "tiff": Extra("tifffile", "tifffile", "TIFF needs"),
     "video": Extra("av", "PyAV", "video files need"),
 }
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rpfnet_jax"
 
 EVERYTHING_BELOW = "files runtime ops model losses metrics baselines data scenes video registration weights "
-EVERYTHING_BELOW += "training inference reports recipes"
+EVERYTHING_BELOW += "training inference reports recipes measuring"
 
 # Part of the package (a folder or file of its top level) -> the parts that it may import.
 ALLOWED = {
@@ -27,6 +27,7 @@ ALLOWED = {
     "training": "files runtime ops model losses data weights",
     "inference": "files runtime ops model baselines data registration weights",
     "reports": "files runtime metrics",
+    "measuring": "runtime data metrics",
     "recipes": "model losses training",
     "pipeline": EVERYTHING_BELOW,
     "cli": f"{EVERYTHING_BELOW} pipeline __init__",

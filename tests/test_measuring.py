@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rpfnet_jax import pipeline
+from rpfnet_jax import measuring
 from rpfnet_jax.data import Scalings, ThermalScaling
 from rpfnet_jax.data.pairs import PairError, Triple
 from rpfnet_jax.files import InputWarning
@@ -25,7 +25,7 @@ def triples(tmp_path):
 
 
 def test_rows_are_those_of_measure_in_order(triples):
-    rows = pipeline.measure_triples(triples)
+    rows = measuring.measure_triples(triples)
     assert list(rows) == ["b", "a", "d", "c"]
     for triple in triples:
         expected = measure(*(to_gray8(np.asarray(Image.open(path))) for path in triple[1:4]))
@@ -33,28 +33,28 @@ def test_rows_are_those_of_measure_in_order(triples):
 
 
 def test_processes_do_not_change_a_digit(triples):
-    np.testing.assert_equal(pipeline.measure_triples(triples, workers=2), pipeline.measure_triples(triples))
+    np.testing.assert_equal(measuring.measure_triples(triples, workers=2), measuring.measure_triples(triples))
 
 
 def test_nothing_is_measured_when_something_is_wrong(triples, monkeypatch):
-    monkeypatch.setattr(pipeline, "measure_triple", lambda triple: pytest.fail("measured"))
+    monkeypatch.setattr(measuring, "measure_triple", lambda triple: pytest.fail("measured"))
     Image.new("L", (60, 40)).save(triples[1].fused)
     with pytest.raises(PairError, match=r"a: fused 40.60"):
-        pipeline.measure_triples(triples)
+        measuring.measure_triples(triples)
     for path in triples[1][1:4]:
         Image.new("L", (60, 40)).save(path)
     with pytest.raises(PairError, match=r"smaller than the 41x41.*a_fused.png \(40x60\)"):
-        pipeline.measure_triples(triples)
+        measuring.measure_triples(triples)
 
 
 def test_deep_infrared_is_scaled_and_told_of(triples):
     levels = np.asarray(Image.open(triples[0].ir))
-    expected = pipeline.measure_triples(triples[:1])
+    expected = measuring.measure_triples(triples[:1])
     Image.fromarray(7160 + 5 * levels.astype(np.uint16)).save(triples[0].ir)
     scaled = [triples[0]._replace(scaling=Scalings(ThermalScaling("range", 7160, 8435)))]
-    np.testing.assert_equal(pipeline.measure_triples(scaled), expected)
+    np.testing.assert_equal(measuring.measure_triples(scaled), expected)
     with pytest.warns(InputWarning, match=r"b_ir\.png: the infrared image uses 1\.9% .*--ir-scaling=percentile:1,99"):
-        assert pipeline.measure_triples(triples[:1]) != expected
+        assert measuring.measure_triples(triples[:1]) != expected
 
 
 def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
@@ -71,9 +71,9 @@ def test_one_triple_is_in_memory_at_a_time(triples, monkeypatch):
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(pipeline, "read_levels", lambda path, scaling=None: read(path))
-    monkeypatch.setattr(pipeline, "measure", lambda *images: {"en": 0.0})
-    monkeypatch.setattr(pipeline, "check_triples_measurable", lambda triples: None)
-    rows = pipeline.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
+    monkeypatch.setattr(measuring, "read_levels", lambda path, scaling=None: read(path))
+    monkeypatch.setattr(measuring, "measure", lambda *images: {"en": 0.0})
+    monkeypatch.setattr(measuring, "check_triples_measurable", lambda triples: None)
+    rows = measuring.measure_triples([triples[0]._replace(name=str(number)) for number in range(1000)])
     assert len(rows) == 1000
     assert most <= 3

@@ -430,6 +430,7 @@ def test_a_plain_folder_of_two_sides_is_split(finished, tmp_path):
         open_training_sets(tiny_config(**{"data.root": str(scenes), "data.holdout": 1.0}).data, tmp_path, 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*false colours")
 def test_both_sides_of_a_patch_come_from_the_same_place(finished):
     pairs = find_pairs(finished[0] / "scenes" / "train")
     same = [type(pair)(pair.name, pair.vis, pair.vis) for pair in pairs]

@@ -121,7 +121,7 @@ def add_adapt(parser: argparse._ActionsContainer) -> None:
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Adds `--workers`, the number of processes that measure; see `rpfnet_jax.pipeline.workers_for`."""
+    """Adds `--workers`, the number of processes that measure; see `rpfnet_jax.measuring.workers_for`."""
     parser.add_argument(
         "--workers", type=count, metavar="N", help="processes (default: one per core; one for a few images)"
     )

@@ -105,8 +105,9 @@ def _discard_output() -> None:
 
 def _refuse_equal_sides(options: argparse.Namespace) -> None:
     """Raises ValueError if `--ir` and `--vis` of a command are one file or folder."""
-    ir, vis = (getattr(options, side, None) for side in ("ir", "vis"))
-    if ir and vis and ir.exists() and vis.exists() and ir.samefile(vis):
+    # Streams of `rpfnet video` are text, such as rtsp://, and no file of that name exists.
+    ir, vis = (Path(getattr(options, side, None) or "") for side in ("ir", "vis"))
+    if ir.name and vis.name and ir.exists() and vis.exists() and ir.samefile(vis):
         raise ValueError(f"--ir={ir} and --vis={vis} are the same {'folder' if ir.is_dir() else 'file'}")
 
 

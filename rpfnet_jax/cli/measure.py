@@ -27,6 +27,7 @@ from rpfnet_jax.cli.arguments import (
 from rpfnet_jax.data.pairs import PairError, Triple, check_triples, find_triples, match_triples, natural_key
 from rpfnet_jax.data.thermal import FULL, ThermalScaling, read_levels
 from rpfnet_jax.files import itemised, read_text, write_atomically
+from rpfnet_jax.measuring import measure_triples, workers_for
 from rpfnet_jax.metrics import (
     PROTOCOLS,
     columns_of,
@@ -37,7 +38,6 @@ from rpfnet_jax.metrics import (
     summarise,
     to_gray8,
 )
-from rpfnet_jax.pipeline import measure_triples, workers_for
 from rpfnet_jax.reports import (
     PAPER_METRICS,
     Column,
