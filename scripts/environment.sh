@@ -19,7 +19,7 @@ environment() {
     fi
     PYTHON="$venv/bin/python"
     local state="$venv/.installed-$extras"
-    if [ ! -e "$state" ] || [ pyproject.toml -nt "$state" ]; then
+    if [ ! -e "$state" ] || [ pyproject.toml -nt "$state" ] || [ rpfnet_jax/native/winograd.cc -nt "$state" ]; then
         echo "installing rpfnet-jax${extras:+[$extras]}"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
         touch "$state"

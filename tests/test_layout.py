@@ -14,7 +14,8 @@ EVERYTHING_BELOW += "training inference reports recipes measuring"
 ALLOWED = {
     "files": "",
     "runtime": "",
-    "ops": "files runtime",
+    "native": "",
+    "ops": "files native runtime",
     "model": "ops",
     "losses": "ops",
     "metrics": "ops",

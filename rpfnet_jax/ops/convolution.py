@@ -1,8 +1,9 @@
-"""Square convolutions with kernel gradients that are fast on CPU.
+"""Square convolutions that are fast on CPU.
 
+The 3x3 ones run in native code where it was built (`rpfnet_jax.native`), forward and for the gradient of the input.
 XLA's CPU code for the gradient of a convolution's kernel takes several times as long as the equivalent matrix product,
 and its products over channels transpose whole batches without need. The functions here compute the same values without
-that overhead; on GPU and TPU they use XLA's own convolution gradient.
+that overhead; on GPU and TPU they use XLA's own convolutions and gradients.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
+
+from rpfnet_jax import native
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -46,7 +49,7 @@ def _forward(x: Array, kernel: Array, dilation: int, precision: Precision) -> tu
     if precision == "bfloat16":
         x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
         return _rounded_conv2d(x, kernel, dilation), (x, kernel)
-    return _xla_conv2d(x, kernel, dilation), (x, kernel)
+    return _float32_conv2d(x, kernel, dilation), (x, kernel)
 
 
 def _backward(dilation: int, precision: Precision, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
@@ -54,9 +57,9 @@ def _backward(dilation: int, precision: Precision, saved: tuple[Array, Array], d
     if precision == "bfloat16":
         dy = dy.astype(jnp.bfloat16)
         # Written out because JAX's own derivative would return bfloat16: dy correlated with the mirrored kernel.
-        dx = _rounded_conv2d(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), dilation)
+        dx = _rounded_conv2d(dy, _mirrored(kernel), dilation)
     else:
-        (dx,) = jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)
+        dx = _input_gradient(x, kernel, dy, dilation)
 
     def xla(x: Array, dy: Array) -> Array:
         (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)
@@ -83,6 +86,31 @@ def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Arra
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         preferred_element_type=out,
     )
+
+
+def _mirrored(kernel: Array) -> Array:
+    """The kernel that turns a gradient of the output into that of the input, by the same convolution."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+def _float32_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
+    xla = functools.partial(_xla_conv2d, dilation=dilation)
+    if not native.suits(kernel.shape):
+        return xla(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(native.convolve, dilation=dilation), default=xla)
+
+
+def _input_gradient(x: Array, kernel: Array, dy: Array, dilation: int) -> Array:
+    def xla(x: Array, kernel: Array, dy: Array) -> Array:
+        return jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)[0]
+
+    def own(x: Array, kernel: Array, dy: Array) -> Array:
+        return native.convolve(dy, _mirrored(kernel), dilation)
+
+    size, _, channels, features = kernel.shape
+    if not native.suits((size, size, features, channels)):
+        return xla(x, kernel, dy)
+    return jax.lax.platform_dependent(x, kernel, dy, cpu=own, default=xla)
 
 
 def _rounded_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
