@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rpfnet_jax"
 
-EVERYTHING_BELOW = "files runtime ops model losses metrics baselines data scenes video registration weights "
+EVERYTHING_BELOW = "files runtime native ops model losses metrics baselines data scenes video registration weights "
 EVERYTHING_BELOW += "training inference reports recipes measuring"
 
 # Part of the package (a folder or file of its top level) -> the parts that it may import.
@@ -26,7 +26,7 @@ ALLOWED = {
     "registration": "files runtime data",
     "weights": "files model",
     "training": "files runtime ops model losses data weights",
-    "inference": "files runtime ops model baselines data registration weights",
+    "inference": "files runtime native ops model baselines data registration weights",
     "reports": "files runtime metrics",
     "measuring": "runtime data metrics",
     "recipes": "model losses training",

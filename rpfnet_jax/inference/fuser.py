@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from rpfnet_jax import native
 from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.data.color import ColorRange
 from rpfnet_jax.inference import engine
@@ -195,6 +196,10 @@ class Fuser(ImageFuser):
 
     def _program(self, shape: tuple[int, ...], features: bool = False) -> tuple[Callable[..., Any], dict[str, Any]]:
         """Returns the compiled network for a shape, and the variables that it takes."""
+        program, variables = self._described(shape, features)
+        return engine.compile_program(program), variables
+
+    def _described(self, shape: tuple[int, ...], features: bool = False) -> tuple[engine.Program, dict[str, Any]]:
         config, variables = self.config, self.variables
         # Without norms every mode is the same program.
         norm = config.norm_mode(self.defaults.norm)
@@ -202,8 +207,7 @@ class Fuser(ImageFuser):
             norm, (config, variables) = "folded", self._folded()
         engine.check_memory(config, shape, features)
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-        program = engine.Program(config, norm, shape, features, abstract, self.on_compile)
-        return engine.compile_program(program), variables
+        return engine.Program(config, norm, shape, features, abstract, self.on_compile), variables
 
 
 def _on_device(variables: dict[str, Any]) -> dict[str, Any]:
@@ -316,7 +320,11 @@ def fusion_cost(net: Fuser, height: int, width: int) -> Cost:
         MemoryError: such an image will not fit.
     """
     config = net.config
-    total = _flops(net.compile((1, height, width, 1)))
+    check_shapes(*[(1, height, width, 1)] * 2)
+    program, _ = net._described((1, height, width, 1))
+    # XLA counts no operations of native code.
+    with native.without_native_code():
+        total = _flops(engine.compile_program.__wrapped__(program))
     transforms = config.stages * config.channels
     image = jax.ShapeDtypeStruct((transforms, height, width), jnp.float32)
     spectrum = jax.ShapeDtypeStruct((transforms, height, width // 2 + 1), jnp.complex64)

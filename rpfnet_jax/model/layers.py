@@ -109,25 +109,24 @@ class Conv(nn.Module):
     initial: Callable[[int], nn.initializers.Initializer] = torch_uniform
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b _ _ _"], precision: Precision = "float32") -> Float[Array, "b _ _ _"]:
-        """Convolves; `precision` applies to channels-last maps only, as channels-first maps are spectra."""
+    def __call__(
+        self, x: Float[Array, "b _ _ _"], precision: Precision = "float32", relu: bool = False
+    ) -> Float[Array, "b _ _ _"]:
+        """Convolves and, with `relu`, takes the positive part.
+
+        `precision` applies to channels-last maps only, as channels-first maps are spectra.
+        """
         channels = x.shape[self.channel_axis]
         init = self.initial(self.kernel * self.kernel * channels)
         kernel = self.param("kernel", init, (self.kernel, self.kernel, channels, self.features))
+        bias = self.param("bias", init, (self.features,)) if self.use_bias else None
         if self.channel_axis == -1:
-            y = conv2d(x, kernel, self.dilation, precision)
-        elif self.kernel == 1:
-            y = mix_channels(x, kernel[0, 0])
-        else:
+            return conv2d(x, kernel, bias, self.dilation, precision, relu)
+        if self.kernel > 1:
             raise ValueError(f"channels may come first only with a kernel of 1, got a kernel of {self.kernel}")
-        if not self.use_bias:
-            return y
-        return y + _per_channel(self.param("bias", init, (self.features,)), self.channel_axis)
-
-
-def _per_channel(values: Array | np.ndarray, channel_axis: int) -> Array | np.ndarray:
-    """Shapes one value per channel to broadcast against feature maps."""
-    return values if channel_axis == -1 else values[:, None, None]
+        y = mix_channels(x, kernel[0, 0])
+        y = y if bias is None else y + bias[:, None, None]
+        return jax.nn.relu(y) if relu else y
 
 
 class StageNorm(nn.Module):
@@ -187,7 +186,7 @@ class StageNorm(nn.Module):
         return normalised(x, mean, jax.lax.rsqrt(var + EPSILON) * self._shaped(scale), self._shaped(bias))
 
     def _shaped(self, values: Array | np.ndarray) -> Array | np.ndarray:
-        return _per_channel(values, self.channel_axis)
+        return values if self.channel_axis == -1 else values[:, None, None]
 
 
 def _updated(stored: Array, row: int, new: Array) -> Array:
@@ -217,9 +216,11 @@ class ConvBlock(nn.Module):
         use_bias = (self.use_bias or folded) and not skip_bias
         init = he_uniform if context.mode == "none" else torch_uniform
         conv = Conv(self.features, self.kernel, self.dilation, use_bias, self.channel_axis, init, name="conv")
-        x = conv(x, context.runtime.precision)
         if context.mode in ("folded", "none"):
-            return self.activation(x)
+            relu = self.activation is jax.nn.relu
+            x = conv(x, context.runtime.precision, relu)
+            return x if relu else self.activation(x)
+        x = conv(x, context.runtime.precision)
         offset = (
             conv.get_variable("params", "bias") if self.use_bias and skip_bias else jnp.zeros(self.features, x.dtype)
         )

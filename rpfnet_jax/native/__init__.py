@@ -1,4 +1,4 @@
-"""3x3 convolutions on CPU by our own code, where the installation built it (winograd.cc explains it).
+"""Convolutions on CPU by our own code, where the installation built it (winograd.cc explains it).
 
 Without a compiler at installation, or with the environment variable `RPFNET_NATIVE=0`, XLA's convolutions are used
 instead. Programs for GPU and TPU never contain these.
@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 _TARGET = "rpfnet_winograd"
+# Floats in the widest vectors that are used where the processor has them: 16 (AVX-512), 8 (AVX2), 4 (every processor).
+WIDEST = 16
 # With fewer input channels XLA is faster: the transforms cost as much for one channel as for a whole vector of them.
 _FEWEST = 3
 
@@ -54,13 +56,21 @@ def without_native_code() -> Iterator[None]:
 
 def suits(kernel_shape: tuple[int, ...]) -> bool:
     """Whether `convolve` exists here and is faster than XLA for a kernel of this shape, (k, k, C, D)."""
-    return _module is not None and not _switched_off and kernel_shape[:2] == (3, 3) and kernel_shape[2] >= _FEWEST
+    size, _, channels, features = kernel_shape
+    faster = channels >= _FEWEST and (size == 3 or (size > 3 and features == 1))
+    return faster and _module is not None and not _switched_off
 
 
 def convolve(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], dilation: int, widest: int = 16
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k k c d"],
+    bias: Float[Array, " d"] | None = None,
+    dilation: int = 1,
+    relu: bool = False,
 ) -> Float[Array, "b h w d"]:
     """Cross-correlates with stride 1 and zero padding that keeps the size, in float32 on CPU.
+
+    With a kernel of 3, or to one map without dilation. Then adds the bias and takes the positive part where asked to.
 
     Equals XLA's convolution to a relative error of 1e-5; values that are not finite come through as in XLA. Has no
     derivative of its own: `rpfnet_jax.ops.convolution.conv2d` has.
@@ -68,10 +78,12 @@ def convolve(
     Args:
         x: feature maps.
         kernel: weights.
+        bias: one value for each output map.
         dilation: distance in pixels between neighbouring taps.
-        widest: number of floats in the widest vectors to use: 16 (AVX-512), 8 (AVX2), 4 (any processor).
+        relu: whether negative results become 0.
     """
+    # Traced rather than written down: inside `shard_map` the result's type also names the axes that it varies over.
     out = jax.eval_shape(lambda x, kernel: x[..., :1] * kernel[0, 0, 0], x, kernel)
-    call = jax.ffi.ffi_call(_TARGET, out)
-    bias = jnp.zeros(kernel.shape[-1], jnp.float32)
-    return call(x, kernel, bias, dilation=np.int64(dilation), activation=np.int64(0), at_most=np.int64(widest))
+    bias = jnp.zeros(kernel.shape[-1], jnp.float32) if bias is None else bias
+    options = {"dilation": dilation, "activation": int(relu), "at_most": WIDEST}
+    return jax.ffi.ffi_call(_TARGET, out)(x, kernel, bias, **{name: np.int64(value) for name, value in options.items()})

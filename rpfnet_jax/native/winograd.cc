@@ -1,4 +1,5 @@
-// 3x3 convolutions on CPU, several times as fast as XLA's, by Winograd's minimal filtering F(4x4, 3x3).
+// Convolutions on CPU that are several times as fast as XLA's: 3x3 ones by Winograd's minimal filtering F(4x4, 3x3), and
+// those of any size with one output map (the spatial attention's 7x7) as dot products over the channels.
 //
 // A direct convolution multiplies each output pixel with 9 kernel taps for every pair of channels. Winograd's algorithm
 // (A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, arXiv:1509.09308) computes a
@@ -34,7 +35,7 @@ namespace rpfnet {
 enum Activation : int64_t { kNone = 0, kRelu = 1 };
 
 // One convolution: y[b, h, w, d] = activation(bias[d] + sum x[b, h + (i - 1) r, w + (j - 1) r, c] kernel[i, j, c, d]),
-// zero outside the image. All arrays are dense, float32, channels last; the kernel is (3, 3, C, D).
+// zero outside the image; without Winograd k x k taps, r = 1, D = 1. Arrays are dense, float32, channels last, kernels (k, k, C, D).
 struct Problem {
   const float *x, *kernel, *bias;
   float* y;
@@ -268,69 +269,131 @@ INLINE void convolve_tiles(const Problem& p, const float* u, long first, long la
   }
 }
 
+// R neighbouring pixels of a row of a size x size convolution to one map: each tap's channels are loaded once for all of
+// them and summed up at the end. With `Edge` false no column is outside the image and the channels fill whole vectors.
+template <int W, int R, bool Edge>
+INLINE void convolve_pixels(const Problem& p, long size, long h, long start, const float* image, float* y) {
+  const long reach = size / 2, channels = p.channels;
+  Vec<W> sums[R] = {};
+  for (long i = std::max(0l, reach - h); i < std::min(size, p.height + reach - h); i++)
+    for (long j = 0; j < size; j++) {
+      const float* tap = p.kernel + (i * size + j) * channels;
+      const float* pixel = image + ((h + i - reach) * p.width + start + j - reach) * channels;
+      for (long block = 0; block < channels; block += W) {
+        const long count = Edge ? std::min<long>(W, channels - block) : W;
+        const Vec<W> weights = load<W>(tap + block, count);
+#pragma GCC unroll 8
+        for (int t = 0; t < R; t++) {
+          const long x = start + t + j - reach;
+          if (!Edge || (x >= 0 && x < p.width)) sums[t] += weights * load<W>(pixel + t * channels + block, count);
+        }
+      }
+    }
+#pragma GCC unroll 8
+  for (int t = 0; t < R; t++) {
+    if (Edge && start + t >= p.width) break;
+    float sum = p.bias[0];
+    for (int lane = 0; lane < W; lane++) sum += sums[t][lane];
+    y[start + t] = p.activation == kRelu && sum < 0 ? 0 : sum;
+  }
+}
+
+// The rows from `first` to `last` of all images.
+template <int W, int R>
+INLINE void convolve_rows(const Problem& p, long size, long first, long last) {
+  for (long row = first; row < last; row++) {
+    const float* image = p.x + row / p.height * p.height * p.width * p.channels;
+    for (long start = 0; start < p.width; start += R) {
+      const bool edge = start < size / 2 || start + R + size / 2 > p.width || p.channels % W;
+      if (edge) convolve_pixels<W, R, true>(p, size, row % p.height, start, image, p.y + row * p.width);
+      else convolve_pixels<W, R, false>(p, size, row % p.height, start, image, p.y + row * p.width);
+    }
+  }
+}
+
 // One entry point for each instruction set; `width` is the number of floats in its vectors.
 struct Kernel {
   const char* name;
   int width;
   void (*run)(const Problem&, const float* u, long first, long last);
+  void (*run_rows)(const Problem&, long size, long first, long last);
 };
 
-inline void run_baseline(const Problem& p, const float* u, long first, long last) { convolve_tiles<4, 6>(p, u, first, last); }
+// What every processor of the architecture has: SSE2 with 16 registers, NEON with 32.
+#if defined(__aarch64__)
+constexpr int kBaselineRows = 12;
+#else
+constexpr int kBaselineRows = 6;
+#endif
 
+#define RPFNET_KERNELS(NAME, TARGET, W, R)                                                               \
+  TARGET inline void run_##NAME(const Problem& p, const float* u, long first, long last) {               \
+    convolve_tiles<W, R>(p, u, first, last);                                                             \
+  }                                                                                                      \
+  TARGET inline void run_rows_##NAME(const Problem& p, long size, long first, long last) {               \
+    convolve_rows<W, 8>(p, size, first, last);                                                           \
+  }                                                                                                      \
+  constexpr Kernel kernel_##NAME = {#NAME, W, run_##NAME, run_rows_##NAME};
+
+RPFNET_KERNELS(baseline, , 4, kBaselineRows)
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) inline void run_avx2(const Problem& p, const float* u, long first, long last) {
-  convolve_tiles<8, 6>(p, u, first, last);
-}
-__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))) inline void run_avx512(const Problem& p, const float* u, long first, long last) {
-  convolve_tiles<16, 12>(p, u, first, last);
-}
+RPFNET_KERNELS(avx2, __attribute__((target("avx2,fma"))), 8, 6)
+RPFNET_KERNELS(avx512, __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))), 16, 12)
 #endif
 
 // The best kernel that this processor has; `at_most` bounds the width of its vectors.
 inline const Kernel& best_kernel(int at_most = 16) {
-  static const Kernel baseline = {"baseline", 4, run_baseline};
 #if defined(__x86_64__)
-  static const Kernel avx2 = {"avx2", 8, run_avx2}, avx512 = {"avx512", 16, run_avx512};
   static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-  if (has_avx512 && at_most >= 16) return avx512;
-  if (has_avx2 && at_most >= 8) return avx2;
+  if (has_avx512 && at_most >= 16) return kernel_avx512;
+  if (has_avx2 && at_most >= 8) return kernel_avx2;
 #endif
-  return baseline;
+  return kernel_baseline;
 }
 
-// Convolves with the calling thread and whichever of the pool's threads come to help.
+// Runs `work(first, last)` on parts of `count` items, with the calling thread and whichever of the pool's come to help.
 //
-// `schedule` hands a task to the pool. Tasks that start late find no work and touch nothing of this call, so it waits for
-// the chunks that were begun and not for the tasks: a pool that is busy with other calls can't block it.
-template <class Schedule>
-void convolve(const Problem& p, long threads, int at_most, Schedule&& schedule) {
-  // Narrow maps would leave lanes of wide vectors empty.
-  const int width = p.channels <= 8 && p.features <= 8 ? std::min(at_most, 8) : at_most;
-  const Kernel& kernel = best_kernel(width);
-  struct Job {
-    Problem problem;
-    std::vector<float> u;
+// `schedule` hands a task to the pool. Tasks that start late find no part left and touch nothing of this call, so it waits
+// for the parts that were begun and not for the tasks: a pool that is busy with other calls can't block it.
+template <class Schedule, class Work>
+void in_parallel(long count, long smallest, long threads, Schedule&& schedule, Work work) {
+  struct Parts {
+    Work work;
+    long count, number;
     std::atomic<long> next{0}, done{0};
-    long chunks;
+    Parts(Work w, long c, long n) : work(std::move(w)), count(c), number(n) {}
   };
-  auto job = std::make_shared<Job>();
-  const long stride = (p.features + kernel.width - 1) / kernel.width * kernel.width, tiles = p.tiles();
-  job->problem = p;
-  job->u.resize(36 * p.channels * stride);
-  // More chunks than threads, because threads do not run at one speed; none so small that it fills no product.
-  job->chunks = threads <= 1 ? 1 : std::max<long>(1, std::min(8 * threads, tiles / kTiles));
-  transform_kernel(p, stride, job->u.data());
-  auto work = [job, tiles, run = kernel.run] {
-    for (long chunk; (chunk = job->next++) < job->chunks;) {
-      run(job->problem, job->u.data(), tiles * chunk / job->chunks, tiles * (chunk + 1) / job->chunks);
-      job->done.fetch_add(1, std::memory_order_release);
+  // More parts than threads, because threads do not run at one speed.
+  const long number = threads <= 1 ? 1 : std::max(1l, std::min(8 * threads, count / smallest));
+  auto parts = std::make_shared<Parts>(std::move(work), count, number);
+  auto task = [parts] {
+    for (long part; (part = parts->next++) < parts->number;) {
+      parts->work(parts->count * part / parts->number, parts->count * (part + 1) / parts->number);
+      parts->done.fetch_add(1, std::memory_order_release);
     }
   };
-  for (long i = 1; i < std::min(threads, job->chunks); i++) schedule(work);
-  work();
-  while (job->done.load(std::memory_order_acquire) < job->chunks) std::this_thread::yield();
+  for (long i = 1; i < std::min(threads, number); i++) schedule(task);
+  task();
+  while (parts->done.load(std::memory_order_acquire) < number) std::this_thread::yield();
+}
+
+// Convolves; the kernel is size x size. `at_most` bounds the width of the vectors.
+template <class Schedule>
+void convolve(const Problem& p, long size, long threads, int at_most, Schedule&& schedule) {
+  if (size != 3) {
+    const auto run = best_kernel(p.channels < 16 ? std::min(at_most, 8) : at_most).run_rows;
+    in_parallel(p.batch * p.height, 1, threads, schedule, [=](long first, long last) { run(p, size, first, last); });
+    return;
+  }
+  // Narrow maps would leave lanes of wide vectors empty.
+  const Kernel& kernel = best_kernel(p.channels <= 8 && p.features <= 8 ? std::min(at_most, 8) : at_most);
+  const long stride = (p.features + kernel.width - 1) / kernel.width * kernel.width;
+  auto u = std::make_shared<std::vector<float>>(36 * p.channels * stride);
+  transform_kernel(p, stride, u->data());
+  in_parallel(p.tiles(), kTiles, threads, schedule,
+              [p, u, run = kernel.run](long first, long last) { run(p, u->data(), first, last); });
 }
 
 }  // namespace rpfnet
@@ -348,14 +411,15 @@ using Floats = ffi::Buffer<ffi::F32>;
 static ffi::Error Convolve(ffi::ThreadPool pool, Floats x, Floats kernel, Floats bias, ffi::ResultBuffer<ffi::F32> y,
                            int64_t dilation, int64_t activation, int64_t at_most) {
   const auto image = x.dimensions(), taps = kernel.dimensions(), out = y->dimensions();
-  const bool fits = image.size() == 4 && taps.size() == 4 && out.size() == 4 && taps[0] == 3 && taps[1] == 3 &&
+  const bool fits = image.size() == 4 && taps.size() == 4 && out.size() == 4 && taps[0] == taps[1] && taps[0] % 2 == 1 &&
                     taps[2] == image[3] && out[0] == image[0] && out[1] == image[1] && out[2] == image[2] &&
-                    out[3] == taps[3] && bias.element_count() == static_cast<size_t>(taps[3]);
-  if (!fits || dilation < 1) return ffi::Error::InvalidArgument("x (B, H, W, C), kernel (3, 3, C, D), bias (D) do not fit");
+                    out[3] == taps[3] && bias.element_count() == static_cast<size_t>(taps[3]) && dilation >= 1 &&
+                    (taps[0] == 3 || (taps[3] == 1 && dilation == 1));
+  if (!fits) return ffi::Error::InvalidArgument("x (B, H, W, C), kernel (k, k, C, D) and bias (D) do not fit");
   if (y->element_count() == 0) return ffi::Error::Success();
   const rpfnet::Problem problem = {x.typed_data(), kernel.typed_data(), bias.typed_data(), y->typed_data(), image[0], image[1],
                                    image[2], image[3], taps[3], dilation, static_cast<rpfnet::Activation>(activation)};
-  rpfnet::convolve(problem, pool.num_threads(), static_cast<int>(at_most), [&](auto work) { pool.Schedule(std::move(work)); });
+  rpfnet::convolve(problem, taps[0], pool.num_threads(), static_cast<int>(at_most), [&](auto work) { pool.Schedule(std::move(work)); });
   return ffi::Error::Success();
 }
 

@@ -1,9 +1,9 @@
 """Square convolutions that are fast on CPU.
 
-The 3x3 ones run in native code where it was built (`rpfnet_jax.native`), forward and for the gradient of the input.
-XLA's CPU code for the gradient of a convolution's kernel takes several times as long as the equivalent matrix product,
-and its products over channels transpose whole batches without need. The functions here compute the same values without
-that overhead; on GPU and TPU they use XLA's own convolutions and gradients.
+Those of 3x3 and to one map run in native code where it was built (`rpfnet_jax.native`), forward and for the gradient of
+the input. XLA's CPU code for the gradient of a kernel takes several times as long as the equivalent matrix product, and
+its products over channels transpose whole batches without need. The functions here compute the same values without that
+overhead; on GPU and TPU they use XLA's own convolutions and gradients.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ _PIXELS = 8192
 _NARROW = 2
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], dilation: int = 1, precision: Precision = "float32"
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k k c d"],
+    bias: Float[Array, " d"] | None = None,
+    dilation: int = 1,
+    precision: Precision = "float32",
+    relu: bool = False,
 ) -> Float[Array, "b h w d"]:
     """Cross-correlates with stride 1 and zero padding that keeps the size; k is odd.
 
@@ -37,23 +42,44 @@ def conv2d(
     Args:
         x: float32 feature maps.
         kernel: float32 weights.
+        bias: added to each output map.
         dilation: distance in pixels between neighbouring taps.
         precision: `bfloat16` rounds the operands of every product, in the gradient as well; sums and results are
             float32 either way.
+        relu: whether the result's positive part is taken.
     """
-    return _forward(x, kernel, dilation, precision)[0]
+    return _forward(x, kernel, bias, dilation, precision, relu)[0]
 
 
-def _forward(x: Array, kernel: Array, dilation: int, precision: Precision) -> tuple[Array, tuple[Array, Array]]:
+def _forward(
+    x: Array, kernel: Array, bias: Array | None, dilation: int, precision: Precision, relu: bool
+) -> tuple[Array, tuple[Array | None, ...]]:
     chex.assert_rank([x, kernel], 4)
+
+    def xla(x: Array, kernel: Array, bias: Array | None) -> Array:
+        rounded = precision == "bfloat16"
+        y = _rounded_conv2d(x, kernel, dilation) if rounded else _xla_conv2d(x, kernel, dilation)
+        y = y if bias is None else y + bias
+        return jax.nn.relu(y) if relu else y
+
     if precision == "bfloat16":
         x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-        return _rounded_conv2d(x, kernel, dilation), (x, kernel)
-    return _float32_conv2d(x, kernel, dilation), (x, kernel)
+        y = xla(x, kernel, bias)
+    elif native.suits(kernel.shape):
+        own = functools.partial(native.convolve, dilation=dilation, relu=relu)
+        y = jax.lax.platform_dependent(x, kernel, bias, cpu=own, default=xla)
+    else:
+        y = xla(x, kernel, bias)
+    return y, (x, kernel, bias, y if relu else None)
 
 
-def _backward(dilation: int, precision: Precision, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
+def _backward(
+    dilation: int, precision: Precision, relu: bool, saved: tuple[Array | None, ...], dy: Array
+) -> tuple[Array, Array, Array | None]:
+    x, kernel, bias, y = saved
+    if relu:
+        dy = jnp.where(y > 0, dy, 0)
+    dbias = None if bias is None else dy.sum((0, 1, 2))
     if precision == "bfloat16":
         dy = dy.astype(jnp.bfloat16)
         # Written out because JAX's own derivative would return bfloat16: dy correlated with the mirrored kernel.
@@ -66,9 +92,9 @@ def _backward(dilation: int, precision: Precision, saved: tuple[Array, Array], d
         return dkernel.astype(jnp.float32)
 
     if precision == "float32" and min(kernel.shape[2:]) <= _NARROW:
-        return dx, xla(x, dy)
+        return dx, xla(x, dy), dbias
     product = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
-    return dx, jax.lax.platform_dependent(x, dy, cpu=product, default=xla)
+    return dx, jax.lax.platform_dependent(x, dy, cpu=product, default=xla), dbias
 
 
 conv2d.defvjp(_forward, _backward)
@@ -93,19 +119,12 @@ def _mirrored(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _float32_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
-    xla = functools.partial(_xla_conv2d, dilation=dilation)
-    if not native.suits(kernel.shape):
-        return xla(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(native.convolve, dilation=dilation), default=xla)
-
-
 def _input_gradient(x: Array, kernel: Array, dy: Array, dilation: int) -> Array:
     def xla(x: Array, kernel: Array, dy: Array) -> Array:
         return jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)[0]
 
     def own(x: Array, kernel: Array, dy: Array) -> Array:
-        return native.convolve(dy, _mirrored(kernel), dilation)
+        return native.convolve(dy, _mirrored(kernel), dilation=dilation)
 
     size, _, channels, features = kernel.shape
     if not native.suits((size, size, features, channels)):

@@ -87,7 +87,7 @@ static int run(const Case& c, Pool& pool, int at_most) {
   const Problem p = {x.data(), kernel.data(), bias.data(), y.data(), c.batch, c.height,
                      c.width,  c.channels,    c.features,  c.dilation, kRelu};
   if (at_most > 0) {
-    convolve(p, 4, at_most, [&](auto work) { pool.schedule(work); });
+    convolve(p, 3, 4, at_most, [&](auto work) { pool.schedule(work); });
     return compare(c, y.data(), p);
   }
   // The widest kernel, compiled for any processor.
