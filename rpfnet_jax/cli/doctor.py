@@ -15,6 +15,7 @@ import jax
 import psutil
 
 import rpfnet_jax
+from rpfnet_jax import native
 from rpfnet_jax.cli.arguments import add_weights
 from rpfnet_jax.inference import load
 from rpfnet_jax.runtime import EXTRAS, available_cores, available_memory, read_limits, start_backend
@@ -61,6 +62,7 @@ def _findings(weights: str | None) -> Iterator[tuple[str, str]]:
     yield "cores", f"{available_cores()} of {os.cpu_count()}{cores}"
     memory = "" if limits.memory is None else f"; limit of this container or job: {_gib(limits.memory)}"
     yield "memory", f"{_gib(available_memory())} available of {_gib(psutil.virtual_memory().total)}{memory}"
+    yield "native code", native.STATUS
     yield "compile cache", _cache(jax.config.values["jax_compilation_cache_dir"])
     start_backend()
     yield "devices", ", ".join(map(_device, jax.devices()))

@@ -54,11 +54,11 @@ def without_native_code() -> Iterator[None]:
         jax.clear_caches()
 
 
-def suits(kernel_shape: tuple[int, ...]) -> bool:
-    """Whether `convolve` exists here and is faster than XLA for a kernel of this shape, (k, k, C, D)."""
+def suits(kernel_shape: tuple[int, ...], dtype: Any = jnp.float32) -> bool:
+    """Whether `convolve` exists here and is faster than XLA for kernels of this shape, (k, k, C, D), and type."""
     size, _, channels, features = kernel_shape
     faster = channels >= _FEWEST and (size == 3 or (size > 3 and features == 1))
-    return faster and _module is not None and not _switched_off
+    return faster and dtype == jnp.float32 and _module is not None and not _switched_off
 
 
 def convolve(

@@ -65,7 +65,7 @@ def _forward(
     if precision == "bfloat16":
         x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
         y = xla(x, kernel, bias)
-    elif native.suits(kernel.shape):
+    elif native.suits(kernel.shape, x.dtype):
         own = functools.partial(native.convolve, dilation=dilation, relu=relu)
         y = jax.lax.platform_dependent(x, kernel, bias, cpu=own, default=xla)
     else:
@@ -74,7 +74,7 @@ def _forward(
 
 
 def _backward(
-    dilation: int, precision: Precision, relu: bool, saved: tuple[Array | None, ...], dy: Array
+    dilation: int, precision: Precision, relu: bool, saved: tuple[Any, ...], dy: Array
 ) -> tuple[Array, Array, Array | None]:
     x, kernel, bias, y = saved
     if relu:
@@ -127,7 +127,7 @@ def _input_gradient(x: Array, kernel: Array, dy: Array, dilation: int) -> Array:
         return native.convolve(dy, _mirrored(kernel), dilation=dilation)
 
     size, _, channels, features = kernel.shape
-    if not native.suits((size, size, features, channels)):
+    if not native.suits((size, size, features, channels), x.dtype):
         return xla(x, kernel, dy)
     return jax.lax.platform_dependent(x, kernel, dy, cpu=own, default=xla)
 
