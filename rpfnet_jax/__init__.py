@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rpfnet_jax.inference import Fuser, load
     from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = ["AuxiliaryDecoder", "Fuser", "ModelConfig", "RPFNet", "__version__", "load"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,6 +152,26 @@ def _scaling(text: str) -> ThermalScaling:
 def scalings_of(options: argparse.Namespace, default: Scalings = Scalings()) -> Scalings:
     """Returns what the arguments of `add_scaling` say, or the default where they are not given."""
     return Scalings(options.ir_scaling or default.ir, options.vis_scaling or default.vis)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json`; `print_json` prints what it asks for."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, with all digits, instead of a table"
+    )
+
+
+def print_json(values: Any) -> None:
+    """Prints numbers, text, lists and dicts as JSON; what is not a finite number becomes null."""
+    print(json.dumps(_finite(values), indent=2, ensure_ascii=True))
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:

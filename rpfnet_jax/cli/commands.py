@@ -37,6 +37,7 @@ COMMANDS = {
     "convert": ("weights", "Convert the authors' weights to this package's format, or back to torch's names."),
     "calibrate": ("weights", "Measure running statistics per stage, for the modes `running` and `adaptive`."),
     "cost": ("weights", "Count parameters and floating-point operations of a network for one image."),
+    "card": ("weights", "Write the model card of trained weights: network, training, data, metrics, licences."),
     "data": ("data", "Download a data set for training and arrange it."),
     "doctor": ("doctor", "Show what a report of a problem should say: versions, devices, memory, one fused scene."),
 }

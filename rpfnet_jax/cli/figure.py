@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.cli.arguments import (
     add_norm,
     add_pair,
@@ -25,8 +28,9 @@ from rpfnet_jax.cli.arguments import (
     write_figure,
 )
 from rpfnet_jax.data.images import read_gray, read_image, write_png
+from rpfnet_jax.data.pairs import Pair, match_pairs
 from rpfnet_jax.files import read_text
-from rpfnet_jax.inference import load
+from rpfnet_jax.inference import BaselineFuser, ImageFuser, load
 from rpfnet_jax.losses import LossConfig, adaptive_weight, texture_mask, thermal_mask
 from rpfnet_jax.reports import (
     Box,
@@ -41,7 +45,9 @@ from rpfnet_jax.reports import (
     weights_figure,
 )
 from rpfnet_jax.runtime import require
+from rpfnet_jax.scenes import KINDS, write_scenes
 from rpfnet_jax.training.monitor import read_scalars
+from rpfnet_jax.weights.store import listing
 
 
 def add_figure(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +129,61 @@ def _draw_panel(options: argparse.Namespace) -> Any:
         rows[row.name] = [read_image(path) for path in paths]
     boxes = {row.name: row.boxes for row in options.row}
     return panel_figure(rows, ["IR", "VIS", *methods], boxes, options.width)
+
+
+def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    """Pairs fused by several networks and classical methods, side by side; without folders, of the embedded scenes.
+
+    rpfnet figure gallery ours=flir_plus authors=Model.pth laplacian=laplacian --out=gallery.png
+    rpfnet figure gallery ours=flir_plus mine=RUNS/mine --ir=ir/ --vis=vis/ --row 01 --row 07 --out=gallery.png
+
+    `figure panel` shows images that are fused already.
+    """
+    parser.add_argument(
+        "methods",
+        type=named_path,
+        nargs="+",
+        metavar="NAME=METHOD",
+        help=f"weights (a shipped name, a file, a workdir) or a classical method ({', '.join(BASELINES)})",
+    )
+    parser.add_argument("--ir", type=user_path, metavar="DIR", help="infrared images (default: embedded scenes)")
+    parser.add_argument("--vis", type=user_path, metavar="DIR", help="visible images")
+    parser.add_argument(
+        "--row", action="append", metavar="IMAGE", help="name of a pair; may be repeated (default: the first four)"
+    )
+    parser.add_argument("--seed", type=int, help="seed of the embedded scenes (default: 0)")
+    parser.add_argument("--width", type=float, default=1.8, help="of an image in inches (default: %(default)s)")
+
+
+def _draw_gallery(options: argparse.Namespace) -> Any:
+    if (options.ir is None) != (options.vis is None):
+        raise ValueError("--ir and --vis are needed together")
+    if options.ir is not None and options.seed is not None:
+        raise ValueError("--seed has no use with --ir and --vis")
+    if len({named.name for named in options.methods}) < len(options.methods):
+        raise ValueError("two methods have the same name")
+    methods = {named.name: _method(str(named.path)) for named in options.methods}
+    if options.ir is not None:
+        return _gallery(match_pairs(options.ir, options.vis).pairs, methods, options)
+    with tempfile.TemporaryDirectory(prefix="rpfnet-") as folder:
+        pairs = write_scenes(folder, len(KINDS), options.seed or 0)
+        return _gallery([dataclasses.replace(p, name=k) for p, k in zip(pairs, KINDS, strict=True)], methods, options)
+
+
+def _method(source: str) -> ImageFuser:
+    return BaselineFuser(source) if source in BASELINES else load(source)
+
+
+def _gallery(pairs: Sequence[Pair], methods: dict[str, ImageFuser], options: argparse.Namespace) -> Any:
+    named = {pair.name: pair for pair in pairs}
+    unknown = [name for name in options.row or () if name not in named]
+    if unknown:
+        raise ValueError(f"there is no pair {unknown[0]}; there are {listing(list(named))}")
+    rows = {}
+    for name in options.row or list(named)[:4]:
+        sources = named[name].ir, named[name].vis
+        rows[name] = [*map(read_image, sources), *(net.fuse(*sources) for net in methods.values())]
+    return panel_figure(rows, ["IR", "VIS", *methods], cell_width=options.width)
 
 
 _MAPS = {
@@ -264,6 +325,7 @@ def _draw_curves(options: argparse.Namespace) -> Any:
 
 _KINDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], Any]]] = {
     "panel": (_add_panel, _draw_panel),
+    "gallery": (_add_gallery, _draw_gallery),
     "features": (_add_features, _draw_features),
     "weights": (_add_weights_figure, _draw_weights),
     "phase": (_add_phase, _draw_phase),

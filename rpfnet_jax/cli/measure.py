@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from rpfnet_jax.cli.arguments import (
+    add_json,
     add_scaling,
     add_table,
     add_workers,
     check_figure_name,
     named_path,
+    print_json,
     scalings_of,
     table_format,
     triples_of,
@@ -32,6 +34,7 @@ from rpfnet_jax.metrics import (
     PROTOCOLS,
     columns_of,
     log_spectrum,
+    mean_interval,
     radial_profile,
     spectral_entropy,
     spectral_fidelity,
@@ -78,6 +81,7 @@ def add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="measure the images that all three folders have and list the others"
     )
+    add_json(parser)
     add_scaling(parser)
     add_workers(parser)
     parser.set_defaults(run=_metrics)
@@ -93,7 +97,23 @@ def _metrics(options: argparse.Namespace) -> None:
     rows = {name: {column: row[column] for column in columns} for name, row in measured.items()}
     if options.csv is not None:
         write_atomically(options.csv, os.fsencode(metrics_csv(rows)))  # Names of files need not be text.
-    print(f"{options.fused}: {len(rows)} images\n\n{summary_table(rows)}")
+    if options.json:
+        print_json({"fused": str(options.fused), "images": len(rows), "metrics": _summary_record(rows)})
+    else:
+        print(f"{options.fused}: {len(rows)} images\n\n{summary_table(rows)}")
+
+
+def _summary_record(rows: Rows) -> dict[str, dict[str, object]]:
+    """Returns column -> mean, deviation, 95 % interval of the mean, and the number of images it is defined on."""
+    return {
+        column: {
+            "mean": value.mean,
+            "std": value.std,
+            "interval": mean_interval([row[column] for row in rows.values()]),
+            "images": value.count,
+        }
+        for column, value in summarise(rows.values()).items()
+    }
 
 
 def _partial_triples(fused: Path, ir: Path, vis: Path) -> list[Triple]:
@@ -123,6 +143,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--versus", nargs=2, metavar=("A", "B"), help="paired bootstrap of two methods")
     parser.add_argument("--partial", action="store_true", help="measure the images that all methods have")
+    add_json(parser)
     add_scaling(parser)
     add_table(parser)
     add_workers(parser)
@@ -131,6 +152,8 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     methods = unique(options.methods)
+    if options.json and (options.format or options.out):
+        raise ValueError("--json prints all there is; it has no use with --format or --out")
     if options.versus:
         unknown = [name for name in options.versus if name not in methods]
         if unknown:
@@ -143,7 +166,10 @@ def _compare(options: argparse.Namespace) -> None:
     if options.versus:
         a, b = ((name, rows[name]) for name in options.versus)
         tables.append(versus_table(a, b, options.protocol, options.metrics))
-    write_tables(tables, options)
+    if options.json:
+        print_json(dict(zip(("ranking", "versus"), (table.record() for table in tables), strict=False)))
+    else:
+        write_tables(tables, options)
 
 
 def _measured(methods: Mapping[str, Path], options: argparse.Namespace) -> dict[str, Rows]:

@@ -1,16 +1,21 @@
-"""`rpfnet convert`, `calibrate` and `cost`: commands about weights."""
+"""`rpfnet convert`, `calibrate`, `cost` and `card`: commands about weights."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import itertools
+import json
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from rpfnet_jax.cli.arguments import add_norm, add_weights, count, user_path
+from rpfnet_jax import __version__
+from rpfnet_jax.cli.arguments import add_json, add_norm, add_weights, count, print_json, user_path
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.data.patches import batches, steps_per_epoch
 from rpfnet_jax.files import write_atomically
@@ -18,7 +23,7 @@ from rpfnet_jax.inference import fusion_cost, load
 from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.pipeline import open_patches
 from rpfnet_jax.training import calibrate
-from rpfnet_jax.weights import check_weights_name, load_weights, save_weights, to_torch
+from rpfnet_jax.weights import Weights, check_weights_name, load_weights, save_weights, shipped_names, to_torch
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +115,7 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
     add_weights(parser)
     parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH", help="default: 640x480")
     add_norm(parser)
+    add_json(parser)
     parser.set_defaults(run=_count_cost)
 
 
@@ -117,11 +123,78 @@ def _count_cost(options: argparse.Namespace) -> None:
     net = load(options.weights, options.norm)
     width, height = options.size
     cost = fusion_cost(net, height, width)
+    if options.json:
+        size = {"weights": options.weights or shipped_names()[0], "width": width, "height": height}
+        print_json({**size, "norm": net.defaults.norm, **cost._asdict(), "gflops": cost.gflops})
+        return
     print(f"{options.weights or 'best shipped weights'}, one image of {width}x{height}, {net.defaults.norm} mode")
     print(f"parameters                 {cost.parameters}")
     print(f"GFLOPs                     {cost.gflops:.2f}")
     print(f"  without transforms       {cost.flops / 1e9:.2f}")
     print(f"  Fourier transforms       {cost.fft_flops / 1e9:.2f}  (XLA counts {cost.fft_flops_xla / 1e9:.2f})")
+
+
+def add_card(parser: argparse.ArgumentParser) -> None:
+    """rpfnet card RUNS/mine --license=MIT --data-license="CC BY 4.0" --out=README.md
+
+    Writes a model card in Markdown: network, training, data, metrics of the validation pairs (where WEIGHTS is a
+    workdir that has them) and licences. What nobody recorded or stated is marked: complete it before you publish.
+    """
+    parser.add_argument("weights", metavar="WEIGHTS", help="a shipped name, a file, or the workdir of a training run")
+    parser.add_argument("--license", metavar="L", help="licence of the weights")
+    parser.add_argument("--data-license", metavar="L", help="licence of the training data")
+    parser.add_argument("--out", type=user_path, metavar="FILE", help="write to a file instead of printing")
+    parser.set_defaults(run=_card)
+
+
+def _card(options: argparse.Namespace) -> None:
+    text = model_card(options.weights, load_weights(options.weights), options.license, options.data_license)
+    if options.out is None:
+        print(text, end="")
+    else:
+        write_atomically(options.out, text.encode())
+        print(options.out)
+
+
+_UNKNOWN = "**not stated**"
+
+
+def model_card(name: str, weights: Weights, terms: str | None = None, data_terms: str | None = None) -> str:
+    """Describes weights in Markdown, from what is stored with them.
+
+    Args:
+        name: where they come from; the metrics of a workdir are included.
+        weights: the loaded weights.
+        terms: their licence, if known.
+        data_terms: the licence of the training data, if known.
+    """
+    training = weights.training
+    data = training.get("data", {})
+    measured = Path(name) / "validation" / "metrics.md"
+    parameters = sum(leaf.size for leaf in flatten_dict(weights.variables["params"]).values())
+    sections = {
+        "Network": _listed({"parameters": f"{parameters:,}", **dataclasses.asdict(weights.model)}),
+        "Fusion": _listed(dataclasses.asdict(weights.defaults)),
+        "Data": _listed({"root": data.get("root", _UNKNOWN), "licence": data_terms or _UNKNOWN}),
+        "Metrics": measured.read_text().strip()
+        if measured.is_file()
+        else f"{_UNKNOWN}; `rpfnet evaluate` measures them",
+        "Training": _fenced(training) if training else _UNKNOWN,
+        "Provenance": _fenced(weights.provenance) if weights.provenance else "as trained",
+        "Licence": terms or _UNKNOWN,
+        "Citation": "Guan, Wang, Qian, Liu and Ma: *Residual Prior-driven Frequency-aware Network for Image Fusion*, "
+        "ACM MM 2025.",
+    }
+    title = f"# {Path(name).name}\n\nRPFNet for fusing registered images, written by rpfnet_jax {__version__}."
+    return "\n\n".join([title, *(f"## {head}\n\n{text}" for head, text in sections.items())]) + "\n"
+
+
+def _listed(fields: Mapping[str, object]) -> str:
+    return "\n".join(f"- {field}: {value}" for field, value in fields.items())
+
+
+def _fenced(record: Mapping[str, object]) -> str:
+    return f"```json\n{json.dumps(record, indent=2)}\n```"
 
 
 def _size(text: str) -> tuple[int, int]:

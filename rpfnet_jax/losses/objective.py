@@ -69,14 +69,14 @@ def objective(
 
 
 def intensity_loss(fused: Images, ir: Images, vis_y: Images, config: LossConfig = LossConfig()) -> Scalar:
-    """Averages |F - T|, T being the `maximum` of both sources or their `exposed_sum`: `config.target`."""
+    """Averages `|F - T|`, T being the `maximum` of both sources or their `exposed_sum`: `config.target`."""
     check_images(fused, ir, vis_y)
     target = jnp.maximum(ir, vis_y) if config.target == "maximum" else exposed_sum(ir, vis_y)
     return batch_mean(jnp.abs(fused - target), config)
 
 
 def texture_loss(fused: Images, ir: Images, vis_y: Images, config: LossConfig = LossConfig()) -> Scalar:
-    """Averages |g(F) - g*|, g being the two Sobel derivatives and g* those of the source that is steeper at the pixel.
+    """Averages `|g(F) - g*|`, g: the two Sobel derivatives, `g*`: those of the source that is steeper at the pixel.
 
     Unlike SeAFusion's magnitudes, the derivatives keep their signs: a slope in the wrong direction counts as an error.
     """

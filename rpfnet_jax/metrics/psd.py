@@ -13,7 +13,7 @@ from rpfnet_jax.metrics.inputs import Gray, check_gray8
 
 
 def power_spectrum(image: Gray) -> Float[np.ndarray, "h w"]:
-    """Computes the centred PSD |FFT2(F - mean F)|²; the zero frequency is at (h // 2, w // 2).
+    """Computes the centred PSD `|FFT2(F - mean F)|²`; the zero frequency is at (h // 2, w // 2).
 
     Returns:
         Squared grey levels; their mean is h·w times the variance of the image.

@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from tabulate import LATEX_ESCAPE_RULES, tabulate
@@ -90,6 +90,11 @@ class Table:
         if form not in FORMATS:
             raise ValueError(f"a table's format must be one of {', '.join(FORMATS)}, got {form!r}")
         return {"terminal": _terminal, "markdown": _markdown, "latex": _latex, "csv": _csv}[form](self)
+
+    def record(self) -> dict[str, Any]:
+        """Returns facts and cells as plain dicts, for JSON: `rows` is label -> column -> cell, with all digits."""
+        names = [column.name for column in self.columns]
+        return {**self.facts, "rows": {label: dict(zip(names, row, strict=True)) for label, row in self.rows.items()}}
 
 
 def _terminal(table: Table) -> str:

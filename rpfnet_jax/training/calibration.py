@@ -30,7 +30,7 @@ def calibrate(
     Args:
         model: the network.
         variables: its `params`, and `batch_stats` of any values.
-        batches: `rpfnet_jax.data.patches.Batch`es of 8-bit patches of one size; the last may be smaller. Read once.
+        batches: `rpfnet_jax.data.patches.Batch` objects of one size, 8 bits; the last may be smaller. Read once.
         norm: mode in which the network runs meanwhile: `image`, whose images the running statistics are to approximate,
             `batch`, as in training, or `running`, with the statistics in `variables`.
 

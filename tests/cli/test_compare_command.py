@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -54,6 +55,19 @@ def test_folders_are_measured_and_ranked(rpfnet, methods, arguments, tmp_path):
         assert float(row["SD"]) == pytest.approx(np.mean([values["sd_paper"] for values in measured]))
         assert (row["protocol"], row["pairs"]) == ("paper", "2")
     assert sum(float(row["RoR"]) for row in table.values()) == 6
+
+
+def test_json_holds_what_the_tables_show(rpfnet, methods, arguments, tmp_path):
+    named = [f"{name}={tmp_path / name}" for name in ("mean", "copy")]
+    done = rpfnet("compare", *arguments, *named, "--json", "--versus", "mean", "copy")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert (found["ranking"]["protocol"], found["ranking"]["pairs"]) == ("standard", "2")
+    expected = {name: np.mean([row["en"] for row in rows_of(methods, name).values()]) for name in ("mean", "copy")}
+    assert {name: row["EN"] for name, row in found["ranking"]["rows"].items()} == pytest.approx(expected)
+    assert {row["RoR"] for row in found["ranking"]["rows"].values()} <= {1.0, 1.5, 2.0}
+    assert found["versus"]["rows"]["EN"]["difference"] == pytest.approx(expected["mean"] - expected["copy"])
+    assert rpfnet("compare", *arguments, *named, "--json", "--format=csv").code == 1
 
 
 def test_csv_files_stand_in_for_folders(rpfnet, methods, arguments, tmp_path):

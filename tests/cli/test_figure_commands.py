@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -54,6 +55,46 @@ def test_panel(rpfnet, images, folders, tmp_path):
     rpfnet("figure", "panel", *folders, *named, "--row=2", "--row=1", f"--out={out}", "--dpi=100")
     # Coloured noise has some of its own.
     assert (abs(opened(out).astype(int) - RED).max(axis=-1) < 40).sum() < reds - 300
+
+
+def test_gallery_of_folders_and_of_scenes(rpfnet, images, folders, tmp_path):
+    out, again = tmp_path / "gallery.png", tmp_path / "again.png"
+    shown = ["figure", "gallery", *folders, "A=average", "B=laplacian", "--dpi=50"]
+    assert rpfnet(*shown, f"--out={out}") == (0, f"{out}\n", "")
+    rpfnet(*shown, "--row=1", "--row=2", f"--out={again}")
+    assert out.read_bytes() == again.read_bytes()
+    rpfnet(*shown, "--row=1", f"--out={again}")
+    assert opened(out).shape[0] > 1.5 * opened(again).shape[0]
+    # Of fused images that are files, `panel` draws the same.
+    for name, method in (("A", "average"), ("B", "laplacian")):
+        assert rpfnet("fuse", *folders, f"--method={method}", f"--out={tmp_path / name}").code == 0
+    named = [f"{name}={tmp_path / name}" for name in ("A", "B")]
+    rpfnet("figure", "panel", *folders, *named, "--row=1", "--width=1.8", "--dpi=50", f"--out={out}")
+    assert out.read_bytes() == again.read_bytes()
+
+    scenes = ["figure", "gallery", "A=maximum", "--dpi=50"]
+    rpfnet(*scenes, f"--out={out}")
+    rpfnet(*scenes, "--seed=4", f"--out={again}")
+    assert opened(out).shape == opened(again).shape
+    assert out.read_bytes() != again.read_bytes()
+    rpfnet(*scenes, "--row=day", "--row=night", f"--out={again}")
+    assert opened(again).shape[0] < 0.6 * opened(out).shape[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["A=average", "A=maximum"], "the same name"),
+        (["A=average", "--row=fog"], "there is no pair fog; there are day, smoke, glare, night"),
+        (["A=average", "--ir=x"], "--ir and --vis are needed together"),
+        (["A=median"], "no weights at median"),
+    ],
+)
+def test_gallery_refuses(rpfnet, tmp_path, arguments, message):
+    done = rpfnet("figure", "gallery", *arguments, f"--out={tmp_path / 'x.png'}")
+    assert done.code == 1
+    assert message in done.err
+    assert not (tmp_path / "x.png").exists()
 
 
 @pytest.mark.parametrize("kind", ["weights", "phase"])
@@ -118,6 +159,10 @@ def test_cost(rpfnet, weights_path, net):
     assert f"one image of 40x24, {net.defaults.norm} mode" in done.out
     assert str(cost.parameters) in done.out
     assert f"(XLA counts {cost.fft_flops_xla / 1e9:.2f})" in done.out
+    record = json.loads(rpfnet("cost", f"--weights={weights_path}", "--size=40x24", "--json").out)
+    assert record["parameters"] == cost.parameters
+    assert record["gflops"] == cost.gflops
+    assert (record["width"], record["height"], record["norm"]) == (40, 24, net.defaults.norm)
 
 
 def test_bad_input_is_one_error(rpfnet, images, pair, folders, tmp_path):

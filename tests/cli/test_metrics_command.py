@@ -1,6 +1,7 @@
 """`rpfnet metrics`, called as a user calls it."""
 
 import csv
+import json
 import os
 
 import numpy as np
@@ -54,6 +55,22 @@ def test_csv_holds_what_measure_returns(metrics, folders, protocol):
     assert f"{mean:.4f}" in done.out
     assert "nabf (lower is better)" in done.out
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_json_holds_the_summary(metrics, folders):
+    target = folders / "m.csv"
+    done = metrics("--json", "--protocol=standard", f"--csv={target}")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert (found["fused"], found["images"]) == (str(folders / "fused"), 3)
+    rows = read(target)
+    assert list(found["metrics"]) == list(columns_of("standard"))
+    entropy = found["metrics"]["en"]
+    assert entropy["mean"] == pytest.approx(np.mean([float(row["en"]) for row in rows]), rel=1e-12)
+    assert entropy["interval"][0] <= entropy["mean"] <= entropy["interval"][1]
+    assert entropy["images"] == 3
+    # Noise of 48x60 pixels has no value: JSON has no NaN.
+    assert found["metrics"]["ms_ssim"] == {"mean": None, "std": None, "interval": [None, None], "images": 0}
 
 
 def test_names_need_not_be_text(metrics, rpfnet, folders):

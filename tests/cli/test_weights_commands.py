@@ -5,6 +5,7 @@ import dataclasses
 import chex
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 
 from rpfnet_jax.cli import main
@@ -75,3 +76,22 @@ def test_bad_input_is_one_line_and_code_1(capsys, arguments, message):
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_card_states_what_is_recorded_and_marks_what_is_not(weights_path, tmp_path, capsys):
+    weights = load_weights(weights_path)
+    run = tmp_path / "mine"
+    (run / "validation").mkdir(parents=True)
+    save_weights(run / "weights.safetensors", dataclasses.replace(weights, training={"data": {"root": "pairs"}}))
+    (run / "validation" / "metrics.md").write_text("| EN |\n")
+    assert main(["card", str(run), "--license=MIT", f"--out={tmp_path / 'card.md'}"]) == 0
+    card = (tmp_path / "card.md").read_text()
+    count = sum(leaf.size for leaf in flatten_dict(weights.variables["params"]).values())
+    for line in ("# mine", f"- parameters: {count:,}", "- root: pairs", "- licence: **not stated**", "| EN |"):
+        assert f"\n{line}\n" in f"\n{card}"
+    assert "## Licence\n\nMIT\n" in card
+
+    capsys.readouterr()
+    assert main(["card", str(weights_path)]) == 0
+    assert capsys.readouterr().out.count("**not stated**") == 5
+    assert main(["card", str(tmp_path / "none.safetensors")]) == 1
