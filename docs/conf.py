@@ -20,7 +20,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 templates_path = ["templates"]
@@ -68,6 +67,12 @@ def _shorten_signature(app, what, name, obj, options, signature, returned):
     return signature, returned
 
 
+def _skip_fields(app, what, name, obj, skip, options):
+    """Leaves out the fields of named tuples, which their class describes, and whose own docstrings say nothing."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", _skip_fields)
     app.connect("source-read", _link_inside)
     app.connect("autodoc-process-signature", _shorten_signature)
