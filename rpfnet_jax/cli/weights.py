@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from rpfnet_jax import __version__
-from rpfnet_jax.cli.arguments import add_json, add_norm, add_weights, count, print_json, user_path
+from rpfnet_jax.cli.arguments import add_json, add_norm, add_weights, count, expanded, print_json, user_path
 from rpfnet_jax.data.pairs import find_pairs
 from rpfnet_jax.data.patches import batches, steps_per_epoch
 from rpfnet_jax.files import write_atomically
@@ -140,7 +140,9 @@ def add_card(parser: argparse.ArgumentParser) -> None:
     Writes a model card in Markdown: network, training, data, metrics of the validation pairs (where WEIGHTS is a
     workdir that has them) and licences. What nobody recorded or stated is marked: complete it before you publish.
     """
-    parser.add_argument("weights", metavar="WEIGHTS", help="a shipped name, a file, or the workdir of a training run")
+    parser.add_argument(
+        "weights", type=expanded, metavar="WEIGHTS", help="a shipped name, a file, or the workdir of a training run"
+    )
     parser.add_argument("--license", metavar="L", help="licence of the weights")
     parser.add_argument("--data-license", metavar="L", help="licence of the training data")
     parser.add_argument("--out", type=user_path, metavar="FILE", help="write to a file instead of printing")
