@@ -31,5 +31,7 @@ class FDFM(nn.Module):
         block = ConvBlock(2 * channels, kernel=1, use_bias=False, channel_axis=1, name="frequency")
         spectrum = spectral.from_channels(block(spectrum, context))
         filtered = jnp.moveaxis(spectral.irfft2(spectrum, (fusion.shape[1], fusion.shape[2])), 1, -1)
-        # The barrier makes XLA transpose before it adds: a sum that reads across the transposition is slower.
-        return refined + jax.lax.optimization_barrier(filtered)
+        # On CPU the barrier makes XLA transpose before it adds, as a sum that reads across the transposition is slower;
+        # a GPU does both in one pass.
+        barrier = jax.lax.optimization_barrier
+        return refined + jax.lax.platform_dependent(filtered, cpu=barrier, default=lambda filtered: filtered)

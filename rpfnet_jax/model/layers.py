@@ -84,9 +84,9 @@ def he_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 def dense(features: int, fan_in: int, name: str) -> nn.Dense:
-    """Makes a linear layer over the channels with torch's initialisation."""
+    """Makes a linear layer over the channels with torch's initialisation, in float32 also on GPUs with TF32."""
     init = torch_uniform(fan_in)
-    return nn.Dense(features, kernel_init=init, bias_init=init, name=name)
+    return nn.Dense(features, kernel_init=init, bias_init=init, precision="highest", name=name)
 
 
 class Conv(nn.Module):

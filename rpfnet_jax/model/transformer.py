@@ -69,10 +69,13 @@ class WindowAttention(nn.Module):
         windows = _to_windows(padded, rows, columns).reshape(-1, rows * columns, tokens, 3, heads, channels // heads)
         query, key, value = (windows[:, :, :, part] for part in range(3))
 
-        scores = jnp.einsum("bnqhd,bnkhd->bnhqk", query * (channels // heads) ** -0.5, key) + scores_bias
+        scores = (
+            jnp.einsum("bnqhd,bnkhd->bnhqk", query * (channels // heads) ** -0.5, key, precision="highest")
+            + scores_bias
+        )
         inside = _inside(height, width, margins[1], margins[2])
         scores = jnp.where(inside[:, None, None, :], scores, _NEVER)
-        mixed = jnp.einsum("bnhqk,bnkhd->bnqhd", jax.nn.softmax(scores), value)
+        mixed = jnp.einsum("bnhqk,bnkhd->bnqhd", jax.nn.softmax(scores), value, precision="highest")
         mixed = mixed.reshape(-1, rows, columns, WINDOW, WINDOW, channels)
         image = jnp.moveaxis(mixed, 3, 2).reshape(padded.shape[0], rows * WINDOW, columns * WINDOW, channels)
         return dense(channels, channels, "out")(image[:, shift : shift + height, shift : shift + width])

@@ -1,9 +1,10 @@
-"""Square convolutions that are fast on CPU.
+"""Square convolutions that are fast on CPU and on NVIDIA GPUs.
 
 Those of 3x3 and to one map run in native code where it was built (`rpfnet_jax.native`), forward and for the gradient of
 the input. XLA's CPU code for the gradient of a kernel takes several times as long as the equivalent matrix product, and
-its products over channels transpose whole batches without need. The functions here compute the same values without that
-overhead; on GPU and TPU they use XLA's own convolutions and gradients.
+its products over channels transpose whole batches without need. On CUDA the gradient of a dilated kernel becomes a
+convolution with a window as large as the image. The functions here compute the same values without that overhead;
+everything else, on GPU and TPU, is XLA's own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from jaxtyping import Array, Float, Float32
 
 from rpfnet_jax import native
 
-Precision = Literal["float32", "bfloat16"]
+# Rounding of what convolutions over pixels multiply; `tf32` differs from `float32` on NVIDIA GPUs since Ampere only.
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 # Pixels in one matrix product of a kernel's gradient: larger products are faster, but every core needs one to work on.
 _PIXELS = 8192
@@ -44,8 +46,8 @@ def conv2d(
         kernel: float32 weights.
         bias: added to each output map.
         dilation: distance in pixels between neighbouring taps.
-        precision: `bfloat16` rounds the operands of every product, in the gradient as well; sums and results are
-            float32 either way.
+        precision: `tf32` lets tensor cores round the operands of every product to 10 bits after the point, `bfloat16`
+            rounds them to 7, in the gradient as well; sums and results are float32 either way.
         relu: whether the result's positive part is taken.
     """
     return _forward(x, kernel, bias, dilation, precision, relu)[0]
@@ -58,7 +60,7 @@ def _forward(
 
     def xla(x: Array, kernel: Array, bias: Array | None) -> Array:
         rounded = precision == "bfloat16"
-        y = _rounded_conv2d(x, kernel, dilation) if rounded else _xla_conv2d(x, kernel, dilation)
+        y = _rounded_conv2d(x, kernel, dilation) if rounded else _xla_conv2d(x, kernel, dilation, precision)
         y = y if bias is None else y + bias
         return jax.nn.relu(y) if relu else y
 
@@ -85,24 +87,42 @@ def _backward(
         # Written out because JAX's own derivative would return bfloat16: dy correlated with the mirrored kernel.
         dx = _rounded_conv2d(dy, _mirrored(kernel), dilation)
     else:
-        dx = _input_gradient(x, kernel, dy, dilation)
+        dx = _input_gradient(x, kernel, dy, dilation, precision)
 
-    def xla(x: Array, dy: Array) -> Array:
-        (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation), kernel)[1](dy)
+    def xla(x: Array, dy: Array, dilation: int = dilation) -> Array:
+        (dkernel,) = jax.vjp(lambda kernel: _xla_conv2d(x, kernel, dilation, precision), kernel)[1](dy)
         return dkernel.astype(jnp.float32)
 
-    if precision == "float32" and min(kernel.shape[2:]) <= _NARROW:
-        return dx, xla(x, dy), dbias
+    def undilated(x: Array, dy: Array) -> Array:
+        return xla(split_phases(x, dilation), split_phases(dy, dilation), 1)
+
+    narrow = precision != "bfloat16" and min(kernel.shape[2:]) <= _NARROW
     product = functools.partial(kernel_gradient, size=kernel.shape[0], dilation=dilation)
-    return dx, jax.lax.platform_dependent(x, dy, cpu=product, default=xla), dbias
+    cuda = xla if dilation == 1 else undilated
+    return dx, jax.lax.platform_dependent(x, dy, cpu=xla if narrow else product, cuda=cuda, default=xla), dbias
 
 
 conv2d.defvjp(_forward, _backward)
 
 
-def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Array:
+def split_phases(x: Float[Array, "b h w c"], dilation: int) -> Float[Array, "n i j c"]:
+    """Splits images into r*r images of every r-th pixel, padded with zeros to equal sizes, which join the batch.
+
+    A kernel of dilation r never relates pixels of different phases; within one it is not dilated. XLA recognises the
+    kernel's gradient only then as cuDNN's backward filter; it hands the dilated one over as a forward convolution with
+    a window of the image's size (openxla/xla#34273).
+    """
+    batch, height, width, channels = x.shape
+    x = jnp.pad(x, ((0, 0), (0, -height % dilation), (0, -width % dilation), (0, 0)))
+    parts = x.reshape(batch, x.shape[1] // dilation, dilation, x.shape[2] // dilation, dilation, channels)
+    return parts.transpose(0, 2, 4, 1, 3, 5).reshape(-1, parts.shape[1], parts.shape[3], channels)
+
+
+def _xla_conv2d(x: Array, kernel: Array, dilation: int, precision: Precision, out: Any = None) -> Array:
+    # Without "highest" NVIDIA GPUs multiply in TF32. Other processors compute the same either way.
+    multiply = "highest" if precision == "float32" else "default"
     if kernel.shape[0] == 1:
-        return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], preferred_element_type=out)
+        return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=multiply, preferred_element_type=out)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -110,6 +130,7 @@ def _xla_conv2d(x: Array, kernel: Array, dilation: int, out: Any = None) -> Arra
         "SAME",
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=multiply,
         preferred_element_type=out,
     )
 
@@ -119,9 +140,9 @@ def _mirrored(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _input_gradient(x: Array, kernel: Array, dy: Array, dilation: int) -> Array:
+def _input_gradient(x: Array, kernel: Array, dy: Array, dilation: int, precision: Precision) -> Array:
     def xla(x: Array, kernel: Array, dy: Array) -> Array:
-        return jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation), x)[1](dy)[0]
+        return jax.vjp(lambda x: _xla_conv2d(x, kernel, dilation, precision), x)[1](dy)[0]
 
     def own(x: Array, kernel: Array, dy: Array) -> Array:
         return native.convolve(dy, _mirrored(kernel), dilation=dilation)
@@ -138,8 +159,8 @@ def _rounded_conv2d(x: Array, kernel: Array, dilation: int) -> Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cuda=lambda x, kernel: _xla_conv2d(x, kernel, dilation).astype(jnp.float32),
-        default=lambda x, kernel: _xla_conv2d(x, kernel, dilation, jnp.float32),
+        cuda=lambda x, kernel: _xla_conv2d(x, kernel, dilation, "bfloat16").astype(jnp.float32),
+        default=lambda x, kernel: _xla_conv2d(x, kernel, dilation, "bfloat16", jnp.float32),
     )
 
 
@@ -186,29 +207,11 @@ def _shifted_product(
     return jnp.einsum("npc,npd->ncd", columns, shifted, preferred_element_type=jnp.float32).sum(0)
 
 
-@jax.custom_vjp
 def mix_channels(x: Float[Array, "b c h w"], weights: Float[Array, "c d"]) -> Float[Array, "b d h w"]:
-    """Applies a 1x1 convolution to channels-first maps. Differentiable in reverse mode."""
+    """Applies a 1x1 convolution to channels-first maps, in float32 also on GPUs with TF32."""
     chex.assert_rank([x, weights], [4, 2])
-    return jax.lax.platform_dependent(x, weights, cpu=_mix_each, default=_mix)
-
-
-def _mix_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    def pull(mix: Any) -> Any:
-        return lambda x, weights, dy: jax.vjp(mix, x, weights)[1](dy)
-
-    return jax.lax.platform_dependent(*saved, dy, cpu=pull(_mix_each), default=pull(_mix))
-
-
-mix_channels.defvjp(lambda x, weights: (mix_channels(x, weights), (x, weights)), _mix_backward)
-
-
-def _mix(x: Array, weights: Array) -> Array:
-    return jnp.einsum("bchw,cd->bdhw", x, weights)
-
-
-def _mix_each(x: Array, weights: Array) -> Array:
-    """Multiplies image by image: one product for the batch would need the channels as first or last axis."""
     batch, channels, height, width = x.shape
+    # Image by image: one product for the batch would need the channels as first or last axis, a transposition.
     each = jnp.broadcast_to(weights, (batch, *weights.shape))
-    return jnp.einsum("bcp,bcd->bdp", x.reshape(batch, channels, -1), each).reshape(batch, -1, height, width)
+    mixed = jnp.einsum("bcp,bcd->bdp", x.reshape(batch, channels, -1), each, precision="highest")
+    return mixed.reshape(batch, -1, height, width)

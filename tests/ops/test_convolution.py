@@ -1,13 +1,14 @@
 """The convolution and its kernel gradient against XLA's own."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpfnet_jax.ops.convolution import conv2d, kernel_gradient, mix_channels
+from rpfnet_jax.ops.convolution import conv2d, kernel_gradient, mix_channels, split_phases
 
 
 def xla(x, kernel, dilation):
@@ -50,6 +51,40 @@ def test_other_backends_keep_xlas_own_gradient():
         for platform in ("cpu", "cuda")
     )
     assert cuda > cpu
+
+
+@pytest.mark.parametrize("dilation", [3, 5])
+def test_the_gradient_of_a_dilated_kernel_is_that_of_an_undilated_one_over_the_phases(dilation):
+    generator = np.random.default_rng(0)
+    x, dy = (jnp.asarray(generator.normal(size=(2, 17, 20, channels)), jnp.float32) for channels in (3, 4))
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def gradient(x, dy, dilation):
+        return jax.vjp(lambda kernel: xla(x, kernel, dilation), jnp.zeros((3, 3, 3, 4)))[1](dy)[0]
+
+    ours = gradient(split_phases(x, dilation), split_phases(dy, dilation), 1)
+    wanted = gradient(x, dy, dilation)
+    np.testing.assert_allclose(ours, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
+
+
+def lowered(function, platform, *inputs):
+    return jax.jit(function).trace(*inputs).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_on_cuda_no_gradient_of_a_kernel_has_strides():
+    """XLA would make it a forward convolution with a window as large as the image."""
+    x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((3, 3, 4, 4))
+    gradient = jax.grad(lambda kernel: conv2d(x, kernel, 3).sum())
+    assert "stride = [3, 3]" in lowered(gradient, "tpu", kernel)
+    assert "stride = [3, 3]" not in lowered(gradient, "cuda", kernel)
+
+
+@pytest.mark.parametrize(("precision", "config"), [("float32", "HIGHEST"), ("tf32", "DEFAULT")])
+@pytest.mark.parametrize("size", [1, 3])
+def test_only_tf32_leaves_the_multiplication_to_tensor_cores(precision, config, size):
+    x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((size, size, 4, 4))
+    gradients = jax.value_and_grad(lambda x, kernel: conv2d(x, kernel, 1, precision).sum(), (0, 1))
+    assert set(re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", lowered(gradients, "cuda", x, kernel))) == {config}
 
 
 @pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 1), (3, 5), (7, 1)])

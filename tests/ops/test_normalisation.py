@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rpfnet_jax.model.layers import ConvBlock, NormContext
-from rpfnet_jax.ops.normalisation import EPSILON, batch_norm
+from rpfnet_jax.ops.normalisation import EPSILON, batch_norm, moments, moments_in_one_pass
 
 
 def definition(x, scale, bias, axes):
@@ -62,3 +62,35 @@ def test_the_bias_before_a_batch_norm_moves_nothing_but_the_running_mean():
     means = [update["batch_stats"]["norm"]["mean"][0] for update in (first, second)]
     np.testing.assert_allclose(means[1] - means[0], 0.1 * shift, atol=1e-6)
     np.testing.assert_array_equal(jax.grad(lambda bias: jnp.square(run(bias)[0]).sum())(bias), 0.0)
+
+
+def far_from_zero(shape):
+    """Channels whose mean is up to 300 times their deviation, and one that is constant."""
+    x = np.random.default_rng(0).normal(size=shape) + np.array([0, 1, -30, 300, 7])
+    x[..., 4] = 7
+    return jnp.asarray(x, jnp.float32)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2), (0, 2, 3), (2, 3)])
+def test_one_pass_loses_no_more_digits_than_two(axes):
+    x = far_from_zero((3, 17, 19, 5))
+    x = x if 1 in axes else jnp.moveaxis(x, -1, 1)
+    exact = np.asarray(x, np.float64)
+    mean, var = jax.jit(moments_in_one_pass, static_argnums=1)(x, axes)
+    np.testing.assert_allclose(mean, exact.mean(axes, keepdims=True), rtol=3e-6, atol=1e-6)
+    np.testing.assert_allclose(var, exact.var(axes, keepdims=True), rtol=3e-6, atol=1e-9)
+
+
+def test_the_devices_results_are_combined_in_one_reduction_to_those_of_the_whole_batch():
+    x = far_from_zero((4, 9, 11, 5))
+    # A mean of its own for each device.
+    x = x + jnp.arange(4.0).reshape(4, 1, 1, 1)
+
+    @functools.partial(jax.vmap, axis_name="devices")
+    def share(x):
+        return moments_in_one_pass(x, (0, 1, 2), "devices")
+
+    each = share(x.reshape(2, 2, 9, 11, 5))
+    for ours, wanted in zip(each, moments(x, (0, 1, 2)), strict=True):
+        for part in ours:
+            np.testing.assert_allclose(part, wanted, rtol=3e-6, atol=1e-5)

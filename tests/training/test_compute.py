@@ -158,7 +158,7 @@ def test_bfloat16_learns_nearly_the_same_and_keeps_its_state_in_float32(trial):
         ({"accumulate": 0}, r"compute\.accumulate must be a positive number"),
         ({"accumulate": True}, r"compute\.accumulate must be a positive number"),
         ({"remat": 1}, r"compute\.remat must be bool"),
-        ({"precision": "float16"}, r"compute\.precision must be one of float32, bfloat16"),
+        ({"precision": "float16"}, r"compute\.precision must be one of float32, tf32, bfloat16"),
     ],
 )
 def test_impossible_fields_are_refused(fields, message, as_users_run_it):
