@@ -8,11 +8,12 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from rpfnet_jax.data.pairs import PairError, Triple, find_triples
 from rpfnet_jax.data.thermal import Scalings, ThermalScaling
 from rpfnet_jax.files import write_atomically
+from rpfnet_jax.ops.convolution import Precision
 from rpfnet_jax.reports import FIGURE_FORMATS, FORMATS, Format, Table, encode
 
 
@@ -120,6 +121,16 @@ def add_norm(parser: argparse._ActionsContainer, default: str | None = None) -> 
 def add_adapt(parser: argparse._ActionsContainer) -> None:
     """Adds `--adapt`, the parameter of the adaptive norm mode."""
     parser.add_argument("--adapt", type=float, help="share of the image's own statistics in adaptive mode, 0 to 1")
+
+
+def add_precision(parser: argparse._ActionsContainer) -> None:
+    """Adds `--precision`, the rounding of what the network's convolutions multiply."""
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="of the convolutions; tf32 is faster on some NVIDIA GPUs (default: %(default)s)",
+    )
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from rpfnet_jax.baselines import BASELINES
 from rpfnet_jax.cli.arguments import (
     add_adapt,
     add_norm,
+    add_precision,
     add_scaling,
     add_weights,
     count,
@@ -63,6 +64,7 @@ def add_fuse(parser: argparse.ArgumentParser) -> None:
     add_weights(method)
     add_norm(method)
     add_adapt(method)
+    add_precision(method)
     method.add_argument("--method", choices=(_NETWORK, *BASELINES), default=_NETWORK, help="or a classical method")
 
     files = parser.add_argument_group("files")
@@ -201,6 +203,7 @@ def _weights(options: argparse.Namespace) -> Weights | None:
         raise ValueError("--overlap has no use without --tile")
     if options.method != _NETWORK:
         given = [name for name in ("weights", "norm", "adapt", "tile") if getattr(options, name) is not None]
+        given += ["precision"] if options.precision != "float32" else []
         if given:
             raise ValueError(f"--method={options.method} has no use for --{given[0]}")
         return None
@@ -213,8 +216,8 @@ def _fuser(options: argparse.Namespace, weights: Weights | None) -> ImageFuser:
     if weights is None:
         return BaselineFuser(options.method)
     if options.tile is None:
-        return Fuser(weights, options.norm, options.adapt)
-    return Fuser(weights).in_tiles(options.tile, options.overlap)
+        return Fuser(weights, options.norm, options.adapt, options.precision)
+    return Fuser(weights, precision=options.precision).in_tiles(options.tile, options.overlap)
 
 
 def _preparation(options: argparse.Namespace, folder: Path, notes: _Notes) -> Preparation:

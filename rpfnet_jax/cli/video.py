@@ -13,6 +13,7 @@ from tqdm import tqdm
 from rpfnet_jax.cli.arguments import (
     add_adapt,
     add_norm,
+    add_precision,
     add_scaling,
     add_weights,
     expanded,
@@ -48,6 +49,7 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     add_norm(parser, "running")
     add_adapt(parser)
     add_scaling(parser)
+    add_precision(parser)
     parser.add_argument(
         "--fps",
         type=float,
@@ -87,7 +89,7 @@ def _fuse_video(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} has no use {'with' if options.live else 'without'} --live")
     require("video")
-    net = load(options.weights, options.norm, options.adapt)
+    net = load(options.weights, options.norm, options.adapt, options.precision)
     if options.live:
         _fuse_live(options, net)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rpfnet_jax.model import ModelConfig, NormMode, RPFNet
+from rpfnet_jax.model import ModelConfig, NormMode, RPFNet, RuntimeOptions
 from rpfnet_jax.model.transformer import WINDOW, head_count
+from rpfnet_jax.ops.convolution import Precision
 from rpfnet_jax.ops.tone import Exposure, measure_exposure
 from rpfnet_jax.runtime import available_memory
 
@@ -39,6 +42,7 @@ class Program:
         variables: the network's, which the compiled function takes as an argument; here only shapes and dtypes.
         on_compile: called before the compilation; not called where the program was compiled before.
         jit: whether to compile it at all; `JAX_DISABLE_JIT=1` runs every network operation by operation.
+        precision: see `RuntimeOptions`.
     """
 
     config: ModelConfig
@@ -48,24 +52,44 @@ class Program:
     variables: Any = dataclasses.field(default=None, compare=False)
     on_compile: Callable[[Program], None] | None = dataclasses.field(default=None, compare=False)
     jit: bool = dataclasses.field(default_factory=lambda: not jax.config.values["jax_disable_jit"])
+    precision: Precision = "float32"
+
+
+# Of the networks compiled so far, by configuration and whether feature maps are returned: the most of any size.
+_bytes_per_pixel: dict[tuple[ModelConfig, bool], float] = {}
 
 
 @functools.lru_cache(maxsize=32)
 def compile_program(program: Program) -> jax.stages.Compiled | Callable[..., Any]:
     """Compiles a function of (variables, ir, vis_y, adapt, exposure); JAX's cache on disk may shorten that."""
-    model = RPFNet(program.config)
+    if not program.jit:
+        return _function(program)
+    if program.on_compile is not None:
+        program.on_compile(program)
+    compiled = lower_program(program).compile()
+    # Not every backend analyses its programs.
+    if (memory := compiled.memory_analysis()) is not None:
+        needed = (memory.temp_size_in_bytes + memory.output_size_in_bytes) / math.prod(program.shape)
+        kind = program.config, program.features
+        _bytes_per_pixel[kind] = max(_bytes_per_pixel.get(kind, 0.0), needed)
+    return compiled
+
+
+def lower_program(program: Program, place: Callable[[Any], Any] = lambda tree: tree) -> jax.stages.Lowered:
+    """Traces a program; `place` may put the arguments' shapes on other devices than the default one."""
+    image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
+    adapt = jax.ShapeDtypeStruct((), jnp.float32)
+    exposure = jax.eval_shape(partial(exposure_for, program.config), image, image)
+    return jax.jit(_function(program)).lower(*place((program.variables, image, image, adapt, exposure)))
+
+
+def _function(program: Program) -> Callable[..., Any]:
+    model = RPFNet(program.config, RuntimeOptions(precision=program.precision))
 
     def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any, exposure: Any) -> Any:
         return model.apply(variables, ir, vis_y, program.norm, adapt, program.features, exposure)
 
-    if not program.jit:
-        return fuse
-    if program.on_compile is not None:
-        program.on_compile(program)
-    image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
-    adapt = jax.ShapeDtypeStruct((), jnp.float32)
-    exposure = jax.eval_shape(partial(exposure_for, program.config), image, image)
-    return jax.jit(fuse).lower(program.variables, image, image, adapt, exposure).compile()
+    return fuse
 
 
 def exposure_for(config: ModelConfig, ir: Any, vis_y: Any) -> Exposure | None:
@@ -76,8 +100,11 @@ def exposure_for(config: ModelConfig, ir: Any, vis_y: Any) -> Exposure | None:
 def memory_needed(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> int:
     """Estimates from above how many bytes fusing a batch of this shape, (B, H, W, 1), takes beside the weights.
 
-    With `features` the maps of all stages are part of it, four a stage.
+    Once the network was compiled for any size, the compiler's own figure is scaled to this one. With `features` the
+    maps of all stages are part of it, four a stage.
     """
+    if (config, features) in _bytes_per_pixel:
+        return math.ceil(_bytes_per_pixel[config, features] * math.prod(shape))
     batch, height, width = shape[:3]
     planes = _LIVE_ACTIVATIONS[config.fusion_block] * config.channels + _LIVE_DETAILS * 2 * config.details
     if features:
@@ -94,8 +121,19 @@ def available() -> int | None:
         return available_memory()
     statistics = device.memory_stats() or {}
     if "bytes_limit" not in statistics:
+        _warn_of_unknown_memory(device.device_kind)
         return None
     return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+
+
+@functools.cache
+def _warn_of_unknown_memory(device: str) -> None:
+    """Warns once per process."""
+    warnings.warn(
+        f"{device} does not report its memory: images are fused one at a time (--batch-size replaces that) and none is "
+        "refused beforehand as too large",
+        stacklevel=4,
+    )
 
 
 def check_memory(config: ModelConfig, shape: tuple[int, ...], features: bool = False) -> None:

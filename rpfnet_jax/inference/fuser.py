@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,8 @@ from rpfnet_jax.inference import engine
 from rpfnet_jax.inference.base import ImageFuser
 from rpfnet_jax.inference.sources import ImageInput, open_sources
 from rpfnet_jax.inference.tiles import fuse_in_tiles
-from rpfnet_jax.model import MIN_SIDE, ModelConfig, NormMode, RPFNet, StageFeatures, check_shapes, fold
+from rpfnet_jax.model import MIN_SIDE, ModelConfig, NormMode, RPFNet, RuntimeOptions, StageFeatures, check_shapes, fold
+from rpfnet_jax.ops.convolution import Precision
 from rpfnet_jax.ops.tone import Exposure
 from rpfnet_jax.runtime import start_backend
 from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
@@ -29,7 +31,12 @@ from rpfnet_jax.weights import FusionDefaults, Weights, load_weights
 _LARGEST_BATCH = 16
 
 
-def load(path: str | os.PathLike[str] | None = None, norm: NormMode | None = None, adapt: float | None = None) -> Fuser:
+def load(
+    path: str | os.PathLike[str] | None = None,
+    norm: NormMode | None = None,
+    adapt: float | None = None,
+    precision: Precision = "float32",
+) -> Fuser:
     """Loads trained weights, ready to fuse.
 
     Args:
@@ -37,13 +44,14 @@ def load(path: str | os.PathLike[str] | None = None, norm: NormMode | None = Non
             run, or the authors' `.pth` file; see `rpfnet_jax.weights.load_weights`.
         norm: `image`, `running` or `adaptive` instead of the weights' own default.
         adapt: weight of the image's own statistics in `adaptive` mode, in [0, 1].
+        precision: rounding of what the convolutions multiply; `tf32` is faster on some GPUs, see docs/performance.md.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: the file is not usable.
-        ValueError: impossible `norm` or `adapt`.
+        ValueError: impossible `norm`, `adapt` or `precision`.
     """
-    return Fuser(load_weights(path), norm, adapt)
+    return Fuser(load_weights(path), norm, adapt, precision)
 
 
 class Fuser(ImageFuser):
@@ -60,27 +68,38 @@ class Fuser(ImageFuser):
         model: the Linen module.
         defaults: norm mode and colour range where a call does not say otherwise.
         weights: the loaded weights, with the configuration of their training.
+        precision: see `RuntimeOptions`.
         on_compile: called with the `Program` before one is compiled, which happens once per shape; may be set.
     """
 
-    def __init__(self, weights: Weights, norm: NormMode | None = None, adapt: float | None = None):
+    def __init__(
+        self,
+        weights: Weights,
+        norm: NormMode | None = None,
+        adapt: float | None = None,
+        precision: Precision = "float32",
+    ):
         """Uses the weights' own defaults where `norm` (see `NormContext`) and `adapt` are None.
 
         Raises:
-            ValueError: `norm` is `batch` or unknown, or `adapt` is not in [0, 1] or has no effect.
+            ValueError: `norm` is `batch` or unknown, `adapt` is not in [0, 1] or has no effect, or `precision` is
+                unknown.
             BackendError: JAX can't compute in this process.
         """
         start_backend()
-        self.__setstate__((weights, weights.defaults))
+        self.__setstate__((weights, weights.defaults, RuntimeOptions(precision=precision).precision))
         self.defaults = self._override(norm, adapt)
 
-    def __getstate__(self) -> tuple[Weights, FusionDefaults]:
-        return dataclasses.replace(self.weights, variables=jax.device_get(self.weights.variables)), self.defaults
+    def __getstate__(self) -> tuple[Weights, FusionDefaults, Precision]:
+        weights = dataclasses.replace(self.weights, variables=jax.device_get(self.weights.variables))
+        return weights, self.defaults, self.precision
 
-    def __setstate__(self, state: tuple[Weights, FusionDefaults]) -> None:
-        weights, self.defaults = state
+    def __setstate__(self, state: tuple[Weights, FusionDefaults, Precision]) -> None:
+        weights, self.defaults, self.precision = state
         self.weights, self.model = weights, RPFNet(weights.model)
         self.on_compile: Callable[[engine.Program], None] | None = None
+        # Of each size of image: the largest batch so far.
+        self._largest: dict[tuple[int, ...], int] = {}
         # Called at the first use: an error of JAX while a worker of `multiprocessing` unpickles its task would leave
         # the pool waiting for ever. Not cached properties: the copies that `using` makes share what these return.
         self._on_device = on_device = functools.cache(functools.partial(_on_device, weights.variables))
@@ -159,10 +178,26 @@ class Fuser(ImageFuser):
         check_shapes(ir.shape, vis_y.shape)
         if {ir.dtype, vis_y.dtype} != {np.dtype(np.float32)}:
             raise ValueError(f"IR and VIS_Y must be float32 in [0, 1], got {ir.dtype} and {vis_y.dtype}")
-        net = self.using(norm, adapt)
-        network, variables = net._program(tuple(ir.shape))
+        net, count = self.using(norm, adapt), len(ir)
         exposure = engine.exposure_for(self.config, ir, vis_y) if exposure is None else exposure
-        return network(variables, ir, vis_y, jnp.float32(net.defaults.adapt), exposure)
+        missing = self._missing(ir.shape)
+        if missing:
+            ir, vis_y, exposure = jax.tree.map(
+                lambda x: np.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)], mode="edge"), (ir, vis_y, exposure)
+            )
+        network, variables = net._program(tuple(ir.shape))
+        fused = network(variables, ir, vis_y, jnp.float32(net.defaults.adapt), exposure)
+        return fused[:count] if missing else fused
+
+    def _missing(self, shape: tuple[int, ...]) -> int:
+        """Counts the images by which a batch on an accelerator is filled up to an earlier one of the same size.
+
+        The last images of a size would otherwise cost a compilation. A CPU fuses one at a time.
+        """
+        if jax.default_backend() == "cpu":
+            return 0
+        self._largest[shape[1:3]] = max(self._largest.get(shape[1:3], 0), shape[0])
+        return self._largest[shape[1:3]] - shape[0]
 
     def features(
         self, ir: ImageInput, vis: ImageInput, norm: NormMode | None = None, adapt: float | None = None
@@ -178,6 +213,7 @@ class Fuser(ImageFuser):
         """Returns 1 on a CPU, which gains nothing from more; elsewhere as many as fit into half of the free memory."""
         if jax.default_backend() == "cpu":
             return 1
+        # The other half is for the results before and for what cuDNN and cuFFT take beside the program.
         half = (engine.available() or 0) // 2
         return max(1, min(_LARGEST_BATCH, half // engine.memory_needed(self.config, (1, *shape, 1))))
 
@@ -207,7 +243,8 @@ class Fuser(ImageFuser):
             norm, (config, variables) = "folded", self._folded()
         engine.check_memory(config, shape, features)
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-        return engine.Program(config, norm, shape, features, abstract, self.on_compile), variables
+        program = engine.Program(config, norm, shape, features, abstract, self.on_compile, precision=self.precision)
+        return program, variables
 
 
 def _on_device(variables: dict[str, Any]) -> dict[str, Any]:
@@ -254,10 +291,20 @@ class TiledFuser(ImageFuser):
 
     def _fuse_image(self, ir: Float[Any, "h w 1"], vis_y: Float[Any, "h w 1"]) -> Float[np.ndarray, "h w"]:
         exposure = engine.exposure_for(self.net.config, ir[None], vis_y[None])
+        sides = min(self.tile, ir.shape[0]), min(self.tile, ir.shape[1])
+        size = self.net.batch_size(sides)
 
-        def fuse(tile_ir: np.ndarray, tile_vis_y: np.ndarray) -> np.ndarray:
-            batch = tile_ir[None, ..., None], tile_vis_y[None, ..., None]
-            return np.asarray(self.net.fuse_luminance(*batch, exposure=exposure))[0, ..., 0]
+        def fuse(tiles: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+            tiles, running = iter(tiles), None
+            while batch := list(itertools.islice(tiles, size)):
+                inputs = (np.stack(side)[..., None] for side in zip(*batch, strict=True))
+                each = jax.tree.map(lambda value, count=len(batch): np.repeat(value, count), exposure)
+                fused = self.net.fuse_luminance(*inputs, exposure=each)
+                # The device has its next tiles before these are waited for.
+                if running is not None:
+                    yield from np.asarray(running)[..., 0]
+                running = fused
+            yield from np.asarray(running)[..., 0]
 
         return fuse_in_tiles(fuse, ir[..., 0], vis_y[..., 0], self.tile, self.overlap)
 

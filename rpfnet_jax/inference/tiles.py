@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float32
 
 
 def fuse_in_tiles(
-    fuse: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    fuse: Callable[[Iterable[tuple[np.ndarray, np.ndarray]]], Iterator[np.ndarray]],
     ir: Float32[np.ndarray, "h w"],
     vis_y: Float32[np.ndarray, "h w"],
     tile: int,
@@ -21,7 +22,7 @@ def fuse_in_tiles(
     the image keep full weight.
 
     Args:
-        fuse: fuses one tile.
+        fuse: fuses tiles, each infrared and visible, in the order given; may take several before it yields.
         ir: infrared luminance in [0, 1].
         vis_y: luminance of the visible image.
         tile: side of the tiles in pixels; an image with a shorter side has tiles as long as that.
@@ -34,13 +35,16 @@ def fuse_in_tiles(
     row_sum = np.zeros(height, np.float32)
     for top, row_ramp in _places(height, sides[0], overlap):
         row_sum[top : top + sides[0]] += row_ramp
+    places = itertools.product(_places(height, sides[0], overlap), _places(width, sides[1], overlap))
+    areas = (np.s_[top : top + sides[0], left : left + sides[1]] for (top, _), (left, _) in places)
+    tiles = fuse((ir[area], vis_y[area]) for area in areas)
     for top, row_ramp in _places(height, sides[0], overlap):
         rows = slice(top, top + sides[0])
         strip = np.zeros((sides[0], width), np.float32)
         column_sum = np.zeros(width, np.float32)
         for left, column_ramp in _places(width, sides[1], overlap):
             columns = slice(left, left + sides[1])
-            strip[:, columns] += fuse(ir[rows, columns], vis_y[rows, columns]) * column_ramp
+            strip[:, columns] += next(tiles) * column_ramp
             column_sum[columns] += column_ramp
         strip /= column_sum
         fused[rows] += strip * (row_ramp / row_sum[rows])[:, None]

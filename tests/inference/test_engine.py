@@ -1,7 +1,9 @@
 """Memory that compiled networks need, and operations that they count, against the compiler and by hand."""
 
+import copy
 import math
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ HEIGHT, WIDTH = 40, 48
     ],
     ids=str,
 )
-def test_the_estimate_covers_what_the_compiler_reports(fields):
+def test_the_estimate_covers_what_the_compiler_reports(fields, monkeypatch):
     # A third stage changes nothing: its activations replace those of the second.
     config, shape = ModelConfig.preset("released", stages=2, **fields), (1, 96, 128, 1)
     flat = {path: jax.ShapeDtypeStruct(size, jnp.float32) for path, size in variable_shapes(config).items()}
@@ -36,7 +38,10 @@ def test_the_estimate_covers_what_the_compiler_reports(fields):
         compiled = engine.compile_program(engine.Program(config, norm, shape, features, variables))
         taken = compiled.memory_analysis()
         needed = taken.temp_size_in_bytes + taken.output_size_in_bytes
-        # Neither too little nor so much that images are refused which would fit.
+        assert engine.memory_needed(config, (2, *shape[1:]), features) >= 2 * needed
+        # The estimate before anything was compiled: neither too little nor so much that images are refused which would
+        # fit.
+        monkeypatch.setattr(engine, "_bytes_per_pixel", {})
         assert needed <= engine.memory_needed(config, shape, features) < 2.2 * needed
 
 
@@ -55,6 +60,30 @@ def test_accelerators_get_batches_that_fill_half_of_their_memory(net, monkeypatc
         assert net.batch_size((100, 100)) == size
     monkeypatch.setattr(engine, "available", lambda: None)
     assert net.batch_size((100, 100)) == 1
+
+
+def test_the_last_images_of_a_size_are_filled_up_to_a_batch_on_accelerators(net, monkeypatch):
+    images = np.random.default_rng(0).random((2, 3, 24, 16, 1), np.float32)
+    alone = [np.asarray(net.fuse_luminance(*images[:, i : i + 1])) for i in range(3)]
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    compiled = []
+    net = copy.copy(net)
+    net._largest = {}
+    net.on_compile = lambda program: compiled.append(program.shape)
+    whole = np.asarray(net.fuse_luminance(*images))
+    rest = np.asarray(net.fuse_luminance(*images[:, :1]))
+    assert compiled == [(3, 24, 16, 1)]
+    assert rest.shape == (1, 24, 16, 1)
+    np.testing.assert_allclose(whole, np.concatenate(alone), atol=1e-6)
+    np.testing.assert_array_equal(rest, whole[:1])
+
+
+def test_a_device_that_does_not_report_its_memory_is_named_once(monkeypatch):
+    device = SimpleNamespace(platform="gpu", device_kind="Some GPU", memory_stats=lambda: None)
+    monkeypatch.setattr("jax.devices", lambda: [device])
+    with pytest.warns(UserWarning, match=r"Some GPU does not report its memory: images are fused one at a time"):
+        assert engine.available() is None
+    assert engine.available() is None
 
 
 @pytest.fixture(scope="module")

@@ -25,16 +25,17 @@ RGB = RNG.integers(0, 256, (23, 31, 3), dtype=np.uint8)
 )
 def test_tiles_of_a_pointwise_function_give_the_image(size, tile, share, seed):
     ir, vis = np.random.default_rng(seed).random((2, *size), np.float32)
-    fused = fuse_in_tiles(lambda a, b: 0.3 * a + 0.7 * b, ir, vis, tile, int(share * tile))
+    fused = fuse_in_tiles(lambda tiles: (0.3 * a + 0.7 * b for a, b in tiles), ir, vis, tile, int(share * tile))
     np.testing.assert_allclose(fused, 0.3 * ir + 0.7 * vis, atol=1e-6)
 
 
 def test_all_tiles_have_one_size():
     seen = set()
 
-    def fuse(ir, vis):
-        seen.add(ir.shape)
-        return ir
+    def fuse(tiles):
+        for ir, _ in tiles:
+            seen.add(ir.shape)
+            yield ir
 
     fuse_in_tiles(fuse, *np.zeros((2, 75, 41), np.float32), tile=32, overlap=8)
     assert seen == {(32, 32)}
@@ -51,6 +52,29 @@ def test_one_tile_is_the_whole_image(net):
     np.testing.assert_array_equal(tiled.fuse(IR, RGB), net.fuse(IR, RGB, norm="running"))
     with pytest.raises(ValueError, match="tiles need norm=running"):
         TiledFuser(net, 64, 8)
+
+
+def test_accelerators_fuse_tiles_in_batches_each_begun_before_the_last_is_fetched(net, monkeypatch):
+    one_by_one = net.in_tiles(16, 4).fuse(IR, RGB)
+    events = []
+
+    class OnDevice:
+        def __init__(self, fused):
+            self.fused = fused
+
+        def __array__(self, *arguments, **options):
+            events.append("fetched")
+            return np.asarray(self.fused)
+
+    def fuse(ir, vis_y, exposure=None):
+        events.append(len(ir))
+        return OnDevice(Fuser.fuse_luminance(net.using(norm="running"), ir, vis_y, exposure=exposure))
+
+    tiled = net.in_tiles(16, 4)
+    monkeypatch.setattr(tiled.net, "fuse_luminance", fuse)
+    monkeypatch.setattr(tiled.net, "batch_size", lambda shape: 4)
+    np.testing.assert_array_equal(tiled.fuse(IR, RGB), one_by_one)
+    assert events == [4, 2, "fetched", "fetched"]
 
 
 def test_tiles_are_exposed_like_the_whole_image(make_weights):
