@@ -210,7 +210,7 @@ def train(
                 # Before saving as well: a run that gives up keeps its checkpoints from before.
                 if due(plan.intervals.log) or saving:
                     with fail_together("monitoring"):
-                        monitor.flush()
+                        (monitor.flush if saving else monitor.flush_late)()
                 if due(plan.intervals.panels) and is_main():
                     panel = panels(jax.device_get(state), panel_batch["ir"], panel_batch["vis"])
                     monitor.image(step, "train/ir_vis_fused_map_weight", np.asarray(panel))

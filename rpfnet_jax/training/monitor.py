@@ -31,9 +31,10 @@ class DivergedError(RuntimeError):
 
 
 class Monitor(contextlib.AbstractContextManager):
-    """Collects the terms of each step on the device and fetches them when `flush` is called.
+    """Collects the terms of each step on the device and fetches them some steps later.
 
-    Fetching a value waits for the step that computes it; fetching after every step would leave a GPU idle in between.
+    Fetching a value waits for the step that computes it, and a GPU without further steps to make is idle until the host
+    has written the values down. So `flush_late` fetches what was noted before its previous call.
 
     Args:
         workdir: TensorBoard files go to `<workdir>/tensorboard`.
@@ -68,7 +69,8 @@ class Monitor(contextlib.AbstractContextManager):
         self._bar._time = time.monotonic
         self._bar.start_t = self._bar.last_print_t = time.monotonic()
         self._pending: list[tuple[int, Terms, Sequence[str]]] = []
-        self._images = 0
+        # How many of these were noted before the last call of `flush_late`.
+        self._late = 0
         self._last_time = time.monotonic()
 
     def __exit__(self, *error: Any) -> None:
@@ -78,17 +80,22 @@ class Monitor(contextlib.AbstractContextManager):
     def record(self, step: int, terms: Terms, names: Sequence[str]) -> None:
         """Notes one step's terms, still on the device, and the names of its patches."""
         self._pending.append((step, terms, names))
-        self._images += len(names)
         self._bar.update()
 
     def flush(self) -> None:
-        """Fetches the noted terms, shows and writes them.
+        """Fetches all noted terms, shows and writes them.
 
         Raises:
             DivergedError: `patience` updates in a row were skipped; the last of them is named, with its files.
         """
-        fetched = jax.device_get([terms for _, terms, _ in self._pending])
-        pending, self._pending = self._pending, []
+        self._late = len(self._pending)
+        self.flush_late()
+
+    def flush_late(self) -> None:
+        """Does the same with the terms noted before the last call, while the device computes those noted since."""
+        pending, self._pending = self._pending[: self._late], self._pending[self._late :]
+        self._late = len(self._pending)
+        fetched = jax.device_get([terms for _, terms, _ in pending]) if pending else []
         for (step, _, names), terms in zip(pending, fetched, strict=True):
             if terms.pop("skipped"):
                 self._note_skipped(step, terms, names)
@@ -97,8 +104,8 @@ class Monitor(contextlib.AbstractContextManager):
             self.scalars(step, {f"train/{name}": float(value) for name, value in terms.items()})
         if fetched:
             now = time.monotonic()
-            rate = self._images / max(now - self._last_time, 1e-9)
-            self._images, self._last_time = 0, now
+            rate = sum(len(names) for _, _, names in pending) / max(now - self._last_time, 1e-9)
+            self._last_time = now
             self.scalars(pending[-1][0], {"train/images_per_second": rate})
             shown = {name: f"{float(fetched[-1][name]):.4f}" for name in fetched[-1]}
             self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)

@@ -36,8 +36,11 @@ class OnDevice:
         self.hidden = value
 
 
-def test_between_two_looks_at_the_terms_nothing_waits_for_the_device(tmp_path, monkeypatch, as_users_run_it):
-    """An attribute, a number or an array of what a step returned is an error before the last step."""
+def test_the_terms_are_looked_at_when_the_device_has_further_steps_to_make(tmp_path, monkeypatch, as_users_run_it):
+    """Those of an interval are fetched at the end of the next one, except at the end.
+
+    An attribute, a number or an array of what a step returned is an error before the last step.
+    """
     total, made, fetched = 9, [], []
     make_train_step = loop.make_train_step
 
@@ -54,7 +57,7 @@ def test_between_two_looks_at_the_terms_nothing_waits_for_the_device(tmp_path, m
         return opaque
 
     def fetch(tree):
-        fetched.append(len(tree))
+        fetched.append((len(made), len(tree)))
         return jax.tree.map(lambda leaf: np.asarray(leaf.hidden), tree)
 
     monkeypatch.setattr(loop, "make_train_step", make)
@@ -73,4 +76,4 @@ def test_between_two_looks_at_the_terms_nothing_waits_for_the_device(tmp_path, m
     result = train(plan, Patches(4), tmp_path, {}, Callbacks(lambda variables: {"score": 1.0}))
     assert result.finished
     assert made.count(OnDevice) == total - 1
-    assert fetched == [4, 4, 1]
+    assert fetched == [(8, 4), (9, 5)]
