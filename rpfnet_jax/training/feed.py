@@ -8,6 +8,7 @@ may be continued the other way.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -24,6 +25,9 @@ from rpfnet_jax.training.step import AXIS
 Devices = int | Literal["auto"]
 Residence = Literal["auto", "on", "off"]
 
+# Patches of 128x128 that a GPU should have at least: with fewer, the reductions between GPUs take longer than the
+# others save (computed, docs/performance.md).
+_LEAST_PATCHES_PER_GPU = 8
 # Share of a device's memory that resident images may take under "auto": the steps need the rest.
 _SHARE = 1 / 4
 # Of one side: JAX indexes with 32 bits.
@@ -39,7 +43,8 @@ def make_mesh(devices: Devices, microbatch: int) -> Mesh | None:
     The mesh has one axis, which goes through the processes one after the other: each has consecutive rows of a batch.
 
     Args:
-        devices: how many in all; "auto": as many as there are and divide the microbatch.
+        devices: how many in all; "auto": as many as there are and divide the microbatch, on GPUs only as many as have 8
+            patches each (with a warning where that leaves GPUs without work).
         microbatch: patches computed at once, see `Compute.microbatch`.
 
     Raises:
@@ -52,6 +57,14 @@ def make_mesh(devices: Devices, microbatch: int) -> Mesh | None:
         if not counts:
             raise ValueError(f"{patches} can't be divided among {processes} processes")
         devices = counts[-1]
+        if jax.default_backend() == "gpu":
+            devices = max([n for n in counts if microbatch // n >= _LEAST_PATCHES_PER_GPU], default=counts[0])
+            if devices < processes * local:
+                warnings.warn(
+                    f"{devices} of {processes * local} GPUs share each batch: more would have fewer than "
+                    f"{_LEAST_PATCHES_PER_GPU} of the {patches}; mesh.data sets their number",
+                    stacklevel=2,
+                )
     if type(devices) is not int or devices < 1:
         raise ValueError(f'mesh.data must be "auto" or a positive number of devices, got {devices!r}')
     if devices > processes * local:

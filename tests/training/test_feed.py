@@ -1,5 +1,6 @@
 """The devices of a run, and patches that the step cuts itself from images on the device."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -262,3 +263,17 @@ def test_a_number_that_does_not_divide_the_batch_is_refused(monkeypatch):
     monkeypatch.setattr("jax.local_device_count", lambda: 4)
     with pytest.raises(ValueError, match=r"mesh\.data is 4, which does not divide the 6 patches"):
         make_mesh(4, 6)
+
+
+@pytest.mark.parametrize(("batch", "gpus"), [(4, None), (16, 2), (24, 3), (64, 8)])
+def test_gpus_share_a_batch_only_where_each_has_enough_of_it(monkeypatch, as_users_run_it, batch, gpus):
+    """With a warning that names their number where some are left without work."""
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    monkeypatch.setattr("jax.local_device_count", lambda: 8)
+    monkeypatch.setattr("jax.local_devices", lambda process: [f"gpu {n}" for n in range(8)])
+    monkeypatch.setattr("rpfnet_jax.training.feed.Mesh", lambda devices, axes: devices)
+    told = pytest.warns(UserWarning, match=f"{gpus or 1} of 8 GPUs share each batch")
+    with contextlib.nullcontext() if gpus == 8 else told:
+        mesh = make_mesh("auto", batch)
+    assert (None if mesh is None else len(mesh)) == gpus
+    assert len(make_mesh(4, batch)) == 4, "a given number is not doubted"
