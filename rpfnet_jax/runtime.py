@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import importlib.util
 import math
 import os
 import signal
@@ -24,15 +25,16 @@ from typing import Any, NamedTuple
 def prepare_process(cpu_devices: bool = True) -> None:
     """Sets JAX and the C library up for running the network repeatedly.
 
-    Compiled functions are cached on disk, freed memory is kept for the next image, each CPU core becomes a device, and
-    XLA starts no more threads than a container's limit allows cores. All of it concerns the whole process, so programs
+    Compiled functions are cached on disk, freed memory is kept for the next image (unless a GPU computes), each CPU core
+    becomes a device, and XLA starts no more threads than a container's limit allows cores. All of it concerns the whole process, so programs
     call this (our commands do) and `import rpfnet_jax` does not. Call it before JAX runs anything. A second call is
     harmless.
 
     Args:
         cpu_devices: make each core a device, at most 8, so that training shares each batch among them.
     """
-    _keep_freed_memory()
+    if not _gpu_computes():
+        _keep_freed_memory()
     cores = available_cores()
     if cores < _schedulable_cores():
         # XLA sees the cores of the machine, and the system would stop all its threads for most of the time.
@@ -121,6 +123,22 @@ def _make_cores_devices() -> bool:
     except RuntimeError:  # JAX has already run something.
         return False
     return True
+
+
+_NVIDIA_DRIVER = Path("/dev/nvidiactl")
+
+
+def _gpu_computes() -> bool:
+    """Returns whether JAX is going to use an NVIDIA GPU, without asking JAX, which would choose its devices at once.
+
+    There the host's memory holds images and nothing else, and one arena would only make its threads wait.
+    """
+    import jax
+
+    chosen = jax.config.values["jax_platforms"]
+    if chosen:
+        return chosen.split(",")[0] in ("cuda", "gpu")
+    return _NVIDIA_DRIVER.exists() and importlib.util.find_spec("jax_plugins") is not None
 
 
 # Parameters of `mallopt` in glibc's malloc.h.
