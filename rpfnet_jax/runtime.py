@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 def prepare_process(cpu_devices: bool = True) -> None:
     """Sets JAX and the C library up for running the network repeatedly.
 
-    Compiled functions are cached on disk, freed memory is kept for the next image (unless a GPU computes), each CPU core
-    becomes a device, and XLA starts no more threads than a container's limit allows cores. All of it concerns the whole process, so programs
-    call this (our commands do) and `import rpfnet_jax` does not. Call it before JAX runs anything. A second call is
-    harmless.
+    Compiled functions are cached on disk, freed memory is kept for the next image (unless a GPU computes), each CPU
+    core becomes a device, and XLA starts no more threads than a container's limit allows cores. All of it concerns the
+    whole process, so programs call this (our commands do) and `import rpfnet_jax` does not. Call it before JAX runs
+    anything. A second call is harmless.
 
     Args:
         cpu_devices: make each core a device, at most 8, so that training shares each batch among them.
