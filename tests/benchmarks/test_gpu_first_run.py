@@ -1,14 +1,11 @@
 """The script for a first run on a GPU, in a small form on the CPU."""
 
 import numpy as np
-import pytest
 
 from gpu_first_run import Plan, first_run
 from rpfnet_jax.losses import LossConfig
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import load_weights
-
-pytestmark = pytest.mark.usefixtures("cheap_compilation")
 
 SMALL = Plan(
     model=ModelConfig(channels=4, stages=1, cpm=False, residual_prior=False),
