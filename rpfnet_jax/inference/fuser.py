@@ -297,9 +297,9 @@ class TiledFuser(ImageFuser):
         def fuse(tiles: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
             tiles, running = iter(tiles), None
             while batch := list(itertools.islice(tiles, size)):
-                inputs = (np.stack(side)[..., None] for side in zip(*batch, strict=True))
+                ir, vis_y = (np.stack(side)[..., None] for side in zip(*batch, strict=True))
                 each = jax.tree.map(lambda value, count=len(batch): np.repeat(value, count), exposure)
-                fused = self.net.fuse_luminance(*inputs, exposure=each)
+                fused = self.net.fuse_luminance(ir, vis_y, exposure=each)
                 # The device has its next tiles before these are waited for.
                 if running is not None:
                     yield from np.asarray(running)[..., 0]
