@@ -93,5 +93,8 @@ def test_there_are_no_import_cycles():
 
 def test_no_file_has_more_than_500_lines():
     folders = [ROOT / name for name in ("rpfnet_jax", "configs", "studies", "benchmarks")]
-    lines = {path: len(path.read_text().splitlines()) for folder in folders for path in folder.rglob("*.py")}
-    assert not {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 500}
+    # Benchmarks make environments of their own, in hidden folders.
+    ours = [path.relative_to(ROOT) for folder in folders for path in folder.rglob("*.py")]
+    ours = [path for path in ours if not any(part.startswith(".") for part in path.parts)]
+    lines = {str(path): len((ROOT / path).read_text().splitlines()) for path in ours}
+    assert not {path: count for path, count in lines.items() if count > 500}
