@@ -74,7 +74,7 @@ def lowered(function, platform, *inputs):
 def test_on_cuda_no_gradient_of_a_kernel_has_strides():
     """XLA would make it a forward convolution with a window as large as the image."""
     x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((3, 3, 4, 4))
-    gradient = jax.grad(lambda kernel: conv2d(x, kernel, 3).sum())
+    gradient = jax.grad(lambda kernel: conv2d(x, kernel, dilation=3).sum())
     assert "stride = [3, 3]" in lowered(gradient, "tpu", kernel)
     assert "stride = [3, 3]" not in lowered(gradient, "cuda", kernel)
 
@@ -83,7 +83,7 @@ def test_on_cuda_no_gradient_of_a_kernel_has_strides():
 @pytest.mark.parametrize("size", [1, 3])
 def test_only_tf32_leaves_the_multiplication_to_tensor_cores(precision, config, size):
     x, kernel = jnp.ones((1, 16, 16, 4)), jnp.ones((size, size, 4, 4))
-    gradients = jax.value_and_grad(lambda x, kernel: conv2d(x, kernel, 1, precision).sum(), (0, 1))
+    gradients = jax.value_and_grad(lambda x, kernel: conv2d(x, kernel, precision=precision).sum(), (0, 1))
     assert set(re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", lowered(gradients, "cuda", x, kernel))) == {config}
 
 
