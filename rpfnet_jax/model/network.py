@@ -40,7 +40,7 @@ from rpfnet_jax.ops.tone import Exposure, exposed_sum, logit
 
 MIN_SIDE = 16
 # In logits: at mid-grey a detail that the head weighs by 0.4 is added to F at its own size.
-_DETAIL_GAIN = 10.0
+DETAIL_GAIN = 10.0
 
 
 class StageFeatures(NamedTuple):
@@ -180,7 +180,7 @@ class RPFNet(nn.Module):
         details = None
         if config.details:
             scales = [starlet(image, config.details) for image in (ir, vis_y)]
-            details = _DETAIL_GAIN * jnp.concatenate(scales, -1)
+            details = DETAIL_GAIN * jnp.concatenate(scales, -1)
         fused = Reconstruction(config.channels, name="head")(summed, context, base, details)
         return (fused, tuple(maps)) if features else fused
 

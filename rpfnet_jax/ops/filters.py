@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from rpfnet_jax.ops import Images
 
 # The B3 spline.
-_TAPS = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
+SPLINE_TAPS = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 # Added under the root of the Sobel magnitude, as in the released code: keeps its gradient finite in flat regions.
 _SOBEL_EPSILON = 1e-6
 
@@ -42,8 +42,8 @@ def _smooth(image: Array, axis: int, distance: int) -> Array:
     size, reach = image.shape[axis], 2 * distance
     padded = jnp.pad(image, [(reach, reach) if n == axis else (0, 0) for n in range(4)], mode="symmetric")
     # Slices instead of a convolution: with one channel XLA's takes several times as long on a CPU.
-    shifted = (jax.lax.slice_in_dim(padded, n * distance, n * distance + size, axis=axis) for n in range(len(_TAPS)))
-    return functools.reduce(jnp.add, (tap * part for tap, part in zip(_TAPS, shifted, strict=True)))
+    shifted = (jax.lax.slice_in_dim(padded, n * distance, n * distance + size, axis=axis) for n in range(len(SPLINE_TAPS)))
+    return functools.reduce(jnp.add, (tap * part for tap, part in zip(SPLINE_TAPS, shifted, strict=True)))
 
 
 def sobel(x: Images) -> tuple[Images, Images]:

@@ -23,8 +23,8 @@ LEVEL = 0.5
 # The sources' weights have the ratio of their deviations to this power, up to that limit.
 EQUALITY, MOST_UNEQUAL = 0.5, 1.6
 
-_HALF_LEVEL = 0.5 / 255
-_VARIANCE_EPSILON = 1e-6
+HALF_LEVEL = 0.5 / 255
+VARIANCE_EPSILON = 1e-6
 
 
 class Exposure(NamedTuple):
@@ -83,11 +83,11 @@ def exposed_sum(ir: Images, vis_y: Images, exposure: Exposure | None = None) -> 
     dark = _darkness(brightness, SHARE_RANGE)
     share = SHARE + (DARK_SHARE - SHARE) * dark
 
-    ir_variance, vis_variance = (jnp.maximum(v, 0) + _VARIANCE_EPSILON for v in (whole.ir_variance, whole.vis_variance))
+    ir_variance, vis_variance = (jnp.maximum(v, 0) + VARIANCE_EPSILON for v in (whole.ir_variance, whole.vis_variance))
     ratio = jnp.clip((vis_variance / ir_variance) ** (EQUALITY / 2 * (1 - dark)), 1 / MOST_UNEQUAL, MOST_UNEQUAL)
     ir_weight, vis_weight = 2 * ratio / (1 + ratio), 2 / (1 + ratio)
     variance = ir_weight**2 * ir_variance + vis_weight**2 * vis_variance + 2 * ir_weight * vis_weight * whole.covariance
-    gain = jnp.clip(CONTRAST * jax.lax.rsqrt(jnp.maximum(variance, _VARIANCE_EPSILON)), LEAST_GAIN, 1)
+    gain = jnp.clip(CONTRAST * jax.lax.rsqrt(jnp.maximum(variance, VARIANCE_EPSILON)), LEAST_GAIN, 1)
     gain = gain + (DARK_GAIN - gain) * _darkness(brightness, GAIN_RANGE)
     offset = jnp.maximum(gain * (ir_weight * whole.ir_mean + vis_weight * whole.vis_mean) - LEVEL, 0)
 
@@ -106,5 +106,5 @@ def _darkness(brightness: Array | np.ndarray, ends: tuple[float, float]) -> Arra
 
 def logit(image: Images) -> Images:
     """Inverts the sigmoid, with values kept half a grey level away from 0 and 1, where it is infinite."""
-    bounded = jnp.clip(image, _HALF_LEVEL, 1 - _HALF_LEVEL)
+    bounded = jnp.clip(image, HALF_LEVEL, 1 - HALF_LEVEL)
     return jnp.log(bounded) - jnp.log1p(-bounded)
