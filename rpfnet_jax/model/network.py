@@ -230,7 +230,8 @@ def check_shapes(ir: tuple[int, ...], vis_y: tuple[int, ...]) -> None:
         raise ValueError(f"IR and VIS_Y must have the same shape, got {ir} and {vis_y}")
     if len(ir) != 4 or ir[-1] != 1:
         raise ValueError(f"IR and VIS_Y must be (batch, height, width, 1), got {ir}")
-    if min(ir[1:3]) < MIN_SIDE:
+    # Side by side: sizes that an export leaves free have no minimum.
+    if any(side < MIN_SIDE for side in ir[1:3]):
         raise ValueError(f"height and width must be at least {MIN_SIDE}, got {ir[1]}x{ir[2]}")
 
 
