@@ -369,6 +369,7 @@ class Extra(NamedTuple):
 
 EXTRAS = {
     "align": Extra("cv2", "OpenCV", "registering images needs"),
+    "export": Extra("onnx", "onnx", "writing ONNX needs"),
     "ray": Extra("ray.data", "Ray", "several actors need"),
     "report": Extra("matplotlib", "matplotlib", "figures need"),
     "video": Extra("av", "PyAV", "video files need"),

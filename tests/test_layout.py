@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rpfnet_jax"
 
 EVERYTHING_BELOW = "files runtime native ops model losses metrics baselines data scenes video registration weights "
-EVERYTHING_BELOW += "training inference reports recipes measuring"
+EVERYTHING_BELOW += "training inference export reports recipes measuring"
 
 # Part of the package (a folder or file of its top level) -> the parts that it may import.
 ALLOWED = {
@@ -27,6 +27,7 @@ ALLOWED = {
     "weights": "files model",
     "training": "files runtime ops model losses data weights",
     "inference": "files runtime native ops model baselines data registration weights",
+    "export": "files native ops model data weights",
     "reports": "files runtime metrics",
     "measuring": "runtime data metrics",
     "recipes": "model losses training",

@@ -36,6 +36,7 @@ COMMANDS = {
     "strip": ("figure", "Fuse one pair at several strengths of adaptation, side by side."),
     "convert": ("weights", "Convert the authors' weights to this package's format, or back to torch's names."),
     "calibrate": ("weights", "Measure running statistics per stage, for the modes `running` and `adaptive`."),
+    "export": ("export", "Write a network as ONNX or StableHLO, to run without this package."),
     "cost": ("weights", "Count parameters and floating-point operations of a network for one image."),
     "card": ("weights", "Write the model card of trained weights: network, training, data, metrics, licences."),
     "data": ("data", "Download a data set for training and arrange it."),

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from rpfnet_jax.data.color import luminance, restore_color, restore_gray, to_uint8
+from rpfnet_jax.data.pixels import to_gray
 from rpfnet_jax.files import FileError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -59,9 +60,7 @@ class Exported:
         if ir.shape[:2] != vis.shape[:2]:
             raise ValueError(f"IR and VIS must have the same height and width, got {ir.shape[:2]} and {vis.shape[:2]}")
         visible = vis.astype(np.float32) / np.float32(255)
-        planes = [
-            luminance(image) if image.ndim == 3 else image for image in (ir.astype(np.float32) / np.float32(255), visible)
-        ]
+        planes = to_gray(ir).astype(np.float32) / np.float32(255), luminance(visible) if vis.ndim == 3 else visible
         fused = np.asarray(self.fuse_luminance(*(plane[None, ..., None] for plane in planes)))[0, ..., 0]
         restore = restore_color if vis.ndim == 3 else lambda y, _, range: restore_gray(y, range)
         return to_uint8(restore(fused, visible, self._color_range))

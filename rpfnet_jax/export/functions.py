@@ -222,7 +222,7 @@ def luminance(red: Tensor, green: Tensor, blue: Tensor) -> Tensor:
 
 def restore_color(fused: Tensor, colors: tuple[Tensor, Tensor, Tensor], color_range: str) -> Tensor:
     """Mirrors `data.color.restore_color` and `to_uint8`; the result is a uint8 image, (B, H, W, 3)."""
-    red, green, blue = colors
+    red, _, blue = colors
     y, (kr, kg, kb) = luminance(*colors), _LUMA
     if color_range == "full":
         red, blue = fused + (red - y), fused + (blue - y)

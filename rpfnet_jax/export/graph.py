@@ -89,7 +89,7 @@ class Tensor:
         return self.graph("ReduceMean", self, axes, keepdims=1)
 
 
-Operand = Tensor | float | Sequence[int] | np.ndarray
+Operand = Tensor | float | int | Sequence[int] | np.ndarray
 
 
 class Graph:
@@ -134,17 +134,17 @@ class Graph:
         """Counts from `start` to `stop`, int64."""
         return self("Range", start, stop, 1)
 
-    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> Tensor:
-        """Declares an input; text in the shape names a size that is free."""
+    def input(self, name: str, dtype: str, shape: Sequence[int | str | None]) -> Tensor:
+        """Declares an input; text or None in the shape is a size that is free."""
         self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
         return Tensor(self, name)
 
-    def output(self, tensor: Tensor, name: str, dtype: str, shape: Sequence[int | str]) -> None:
+    def output(self, tensor: Tensor, name: str, dtype: str, shape: Sequence[int | str | None]) -> None:
         """Declares an output."""
         self._nodes.append(helper.make_node("Identity", [tensor.name], [name], name=name))
         self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
 
-    def model(self, metadata: Mapping[str, str] = {}) -> onnx.ModelProto:  # noqa: B006 (a Mapping is not changed)
+    def model(self, metadata: Mapping[str, str] = {}) -> onnx.ModelProto:
         """Returns the checked model.
 
         Raises:

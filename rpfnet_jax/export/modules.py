@@ -85,12 +85,12 @@ def fdfm(config: ModelConfig, fusion: Tensor, params: Params, transforms: Transf
 
 def stage(
     config: ModelConfig, residual: Tensor | None, fusion: Tensor, params: Params, transforms: Transforms
-) -> tuple[Tensor | None, Tensor]:
-    """Mirrors `network.Stage`; returns the residual and the fusion features."""
+) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor]:
+    """Mirrors `network.Stage`; returns what `StageFeatures` has."""
     if config.cpm and residual is not None:
         residual, fusion = cpm(residual, fusion, params["cpm"])
     prior = None if residual is None else rpm(config, residual, params["rpm"])
-    return prior, fdfm(config, fusion, params["fdfm"], transforms)
+    return residual, fusion, prior, fdfm(config, fusion, params["fdfm"], transforms)
 
 
 def reconstruction(features: Tensor, params: Params, base: Tensor | None, details: Tensor | None) -> Tensor:
@@ -116,7 +116,7 @@ def rpfnet(config: ModelConfig, ir: Tensor, vis_y: Tensor, params: Params, trans
     fusion = conv_block(graph.concat(vis_y, ir, axis=1), params["fusion_stem"])
     for index in range(config.stages):
         weights = params["stage" if config.share_stages else f"stage_{index}"]
-        residual, fusion = stage(config, residual, fusion, weights, transforms)
+        _, _, residual, fusion = stage(config, residual, fusion, weights, transforms)
     summed = fusion if residual is None else residual + fusion
     base = None if config.base == "none" else logit(exposed_sum(ir, vis_y))
     details = starlet(graph.concat(ir, vis_y, axis=1), config.details) * DETAIL_GAIN if config.details else None

@@ -48,7 +48,7 @@ class Network:
         return cls(dataclasses.replace(weights, defaults=defaults), size)
 
     def computed(self) -> tuple[ModelConfig, dict[str, Any], str]:
-        """Returns configuration, variables (NumPy arrays) and norm mode of what is computed, norms folded if they can be."""
+        """Returns configuration, variables (NumPy arrays) and norm mode of what is computed; running norms are folded."""
         model, variables = self.weights.model, jax.tree.map(np.asarray, self.weights.variables)
         norm = model.norm_mode(self.weights.defaults.norm)
         if norm == "running":

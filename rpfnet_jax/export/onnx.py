@@ -25,8 +25,9 @@ def to_onnx(network: Network, image: bool = False) -> bytes:
         ir = graph.input("ir", "uint8", ("batch", height, width, "channels"))
         vis = graph.input("vis", "uint8", ("batch", height, width, 3))
         colors = planes(vis)
-        # Grey gets three equal channels, whose luminance is itself.
-        luminances = luminance(*planes(graph("Expand", ir, graph("Shape", vis)))), luminance(*colors)
+        # Grey gets three equal channels; the grey of colours is rounded to 8 bits, as `data.pixels.to_gray` does.
+        gray = luminance(*planes(graph("Expand", ir, graph("Shape", vis))))
+        luminances = graph("Round", gray * 255.0) / 255.0, luminance(*colors)
     else:
         shape = "batch", 1, height, width
         luminances = graph.input("ir", "float32", shape), graph.input("vis", "float32", shape)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rpfnet_jax import native
 from rpfnet_jax.export.exported import PLATFORMS, packed
 from rpfnet_jax.export.network import Network
 from rpfnet_jax.model import MIN_SIDE, RPFNet
@@ -28,5 +29,6 @@ def to_stablehlo(network: Network) -> bytes:
     constraints = () if network.size else (f"h >= {MIN_SIDE}", f"w >= {MIN_SIDE}")
     shape = jax.export.symbolic_shape(f"b, {height}, {width}, 1", constraints=constraints)
     image = jax.ShapeDtypeStruct(shape, np.float32)
-    exported = jax.export.export(jax.jit(fuse), platforms=PLATFORMS)(image, image)
+    with native.without_native_code():
+        exported = jax.export.export(jax.jit(fuse), platforms=PLATFORMS)(image, image)
     return packed(exported.serialize(), network.record())

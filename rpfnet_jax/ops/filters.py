@@ -42,7 +42,9 @@ def _smooth(image: Array, axis: int, distance: int) -> Array:
     size, reach = image.shape[axis], 2 * distance
     padded = jnp.pad(image, [(reach, reach) if n == axis else (0, 0) for n in range(4)], mode="symmetric")
     # Slices instead of a convolution: with one channel XLA's takes several times as long on a CPU.
-    shifted = (jax.lax.slice_in_dim(padded, n * distance, n * distance + size, axis=axis) for n in range(len(SPLINE_TAPS)))
+    shifted = (
+        jax.lax.slice_in_dim(padded, n * distance, n * distance + size, axis=axis) for n in range(len(SPLINE_TAPS))
+    )
     return functools.reduce(jnp.add, (tap * part for tap, part in zip(SPLINE_TAPS, shifted, strict=True)))
 
 
