@@ -27,7 +27,7 @@ ALLOWED = {
     "weights": "files model",
     "training": "files runtime ops model losses data weights",
     "inference": "files runtime native ops model baselines data registration weights",
-    "export": "files native ops model data weights",
+    "export": "files native ops model data weights __init__",
     "reports": "files runtime metrics",
     "measuring": "runtime data metrics",
     "recipes": "model losses training",

@@ -45,13 +45,27 @@ class Exported:
     def __init__(self, program: jax.export.Exported, record: Mapping[str, str]):
         self.record = dict(record)
         self._call = jax.jit(program.call)
+        self._sides = program.in_avals[0].shape[1:3]
         self._color_range = json.loads(record["defaults"])["color_range"]
 
     def fuse_luminance(self, ir: Float[Any, "b h w 1"], vis_y: Float[Any, "b h w 1"]) -> Float[Array, "b h w 1"]:
-        """Fuses a batch of float32 luminances in [0, 1] to luminances in (0, 1); compiled once per shape."""
+        """Fuses a batch of float32 luminances in [0, 1] to luminances in (0, 1); compiled once per shape.
+
+        Raises:
+            ValueError: shapes differ, are not (B, H, W, 1), or are none that the file takes.
+        """
+        if ir.shape != vis_y.shape or len(ir.shape) != 4 or ir.shape[3] != 1:
+            raise ValueError(f"IR and VIS_Y must have the same shape (B, H, W, 1), got {ir.shape} and {vis_y.shape}")
+        for own, side in zip(self._sides, ir.shape[1:3], strict=True):
+            least = own if isinstance(own, int) else int(self.record["min_side"])
+            if side < least or (isinstance(own, int) and side != own):
+                word = "" if isinstance(own, int) else "at least "
+                raise ValueError(
+                    f"a side of {side} pixels: this file takes {word}{least} (height x width is {ir.shape[1:3]})"
+                )
         return self._call(ir, vis_y)
 
-    def fuse(self, ir: UInt8[np.ndarray, "h w *c"], vis: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
+    def fuse(self, ir: UInt8[np.ndarray, "..."], vis: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
         """Fuses one registered pair of images of 8 bits, each grey (H, W) or RGB; the result is shaped like `vis`.
 
         Raises:
@@ -74,7 +88,7 @@ def load(path: str | os.PathLike[str]) -> Exported:
         FileError: it is something else, or damaged, or of a version of JAX's format that this JAX does not read.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(Path(path).read_bytes())) as archive:
             record = json.loads(archive.read(RECORD))
             program = jax.export.deserialize(bytearray(archive.read(PROGRAM)))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:

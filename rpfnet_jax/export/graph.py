@@ -70,7 +70,8 @@ class Tensor:
 
     def halves(self, axis: int) -> tuple[Tensor, Tensor]:
         """Splits an axis of even size in the middle."""
-        return self.graph.split(self, axis, num_outputs=2)
+        first, second = self.graph.split(self, axis, num_outputs=2)
+        return first, second
 
     def size(self, axis: int) -> Tensor:
         """Returns the size of an axis, an int64 scalar."""

@@ -48,7 +48,7 @@ class Network:
         return cls(dataclasses.replace(weights, defaults=defaults), size)
 
     def computed(self) -> tuple[ModelConfig, dict[str, Any], str]:
-        """Returns configuration, variables (NumPy arrays) and norm mode of what is computed; running norms are folded."""
+        """Returns configuration, variables (NumPy arrays) and norm mode to compute; running norms are folded."""
         model, variables = self.weights.model, jax.tree.map(np.asarray, self.weights.variables)
         norm = model.norm_mode(self.weights.defaults.norm)
         if norm == "running":
@@ -62,6 +62,7 @@ class Network:
             digest.update(f"{name} {value.shape}".encode() + np.asarray(value, "<f4").tobytes())
         return {
             "producer": f"rpfnet_jax {__version__}",
+            "min_side": str(MIN_SIDE),
             "weights_sha256": digest.hexdigest(),
             "model": json.dumps(dataclasses.asdict(self.weights.model)),
             "defaults": json.dumps(dataclasses.asdict(self.weights.defaults)),

@@ -31,4 +31,4 @@ def to_stablehlo(network: Network) -> bytes:
     image = jax.ShapeDtypeStruct(shape, np.float32)
     with native.without_native_code():
         exported = jax.export.export(jax.jit(fuse), platforms=PLATFORMS)(image, image)
-    return packed(exported.serialize(), network.record())
+    return packed(bytes(exported.serialize()), network.record())

@@ -90,7 +90,7 @@ def test_images_of_unequal_sizes_and_sides_below_16_are_refused(file):
     net = load(file)
     with pytest.raises(ValueError, match="same height and width"):
         net.fuse(np.zeros((18, 24), np.uint8), np.zeros((18, 25), np.uint8))
-    with pytest.raises(ValueError, match="16"):
+    with pytest.raises(ValueError, match="at least 16"):
         net.fuse(np.zeros((8, 24), np.uint8), np.zeros((8, 24), np.uint8))
 
 
