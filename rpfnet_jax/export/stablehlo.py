@@ -18,8 +18,13 @@ def to_stablehlo(network: Network) -> bytes:
 
     The program takes two float32 arrays, infrared and visible luminances (B, H, W, 1) in [0, 1], and returns the fused
     ones. B, H and W are free, but at least 16 for H and W, unless the network has a size; B is free.
+
+    Raises:
+        ValueError: a network with Transformer blocks and without a size.
     """
     config, variables, norm = network.computed()
+    if config.fusion_block != "fdfm" and network.size is None:
+        raise ValueError(f"networks with model.fusion_block={config.fusion_block!r} can be exported for one size only")
     model = RPFNet(config)
 
     def fuse(ir: Any, vis_y: Any) -> Any:

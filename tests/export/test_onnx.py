@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from rpfnet_jax.cli import main
-from rpfnet_jax.export import Network, functions, modules, to_onnx
+from rpfnet_jax.export import Network, functions, modules, to_onnx, to_stablehlo
 from rpfnet_jax.export.graph import OPSET, Graph
 from rpfnet_jax.inference import Fuser, load
 from rpfnet_jax.model import ModelConfig, RPFNet, fold
@@ -200,6 +200,8 @@ def test_what_onnx_files_can_not_hold():
     other = dataclasses.replace(weights, model=dataclasses.replace(weights.model, fusion_block="transformer"))
     with pytest.raises(ValueError, match="fusion_block='transformer'"):
         to_onnx(Network(other))
+    with pytest.raises(ValueError, match="for one size only"):
+        to_stablehlo(Network(other))
 
 
 def check_weights(path, norm, size, read):
