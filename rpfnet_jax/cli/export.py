@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from rpfnet_jax.cli.arguments import user_path
+from rpfnet_jax.cli.arguments import expanded, user_path
 from rpfnet_jax.export import Network, to_onnx, to_stablehlo
 from rpfnet_jax.files import write_atomically
 from rpfnet_jax.runtime import require
@@ -20,7 +20,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     JAX on CPU, NVIDIA GPU and TPU. They take luminances (infrared, visible) and return the fused ones, of any batch,
     height and width. docs/guide.md#export has the shapes.
     """
-    parser.add_argument("weights", metavar="WEIGHTS", help="a shipped name, a .safetensors or .pth file, or a workdir")
+    parser.add_argument(
+        "weights", type=expanded, metavar="WEIGHTS", help="a shipped name, a .safetensors or .pth file, or a workdir"
+    )
     parser.add_argument("-o", "--out", type=user_path, required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--format", choices=FORMATS.values(), help="default: by the suffix of --out")
     parser.add_argument("--norm", choices=("image", "running"), help="norm mode (default: that of the weights)")
