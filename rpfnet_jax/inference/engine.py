@@ -60,10 +60,12 @@ _bytes_per_pixel: dict[tuple[ModelConfig, bool], float] = {}
 
 
 @functools.lru_cache(maxsize=32)
-def compile_program(program: Program) -> jax.stages.Compiled | Callable[..., Any]:
-    """Compiles a function of (variables, ir, vis_y, adapt, exposure); JAX's cache on disk may shorten that."""
-    if not program.jit:
-        return _function(program)
+def compile_program(program: Program) -> jax.stages.Compiled:
+    """Compiles a function of (variables, ir, vis_y, adapt, exposure); JAX's cache on disk may shorten that.
+
+    Raises:
+        ValueError: JAX is set not to compile.
+    """
     if program.on_compile is not None:
         program.on_compile(program)
     compiled = lower_program(program).compile()
@@ -76,14 +78,21 @@ def compile_program(program: Program) -> jax.stages.Compiled | Callable[..., Any
 
 
 def lower_program(program: Program, place: Callable[[Any], Any] = lambda tree: tree) -> jax.stages.Lowered:
-    """Traces a program; `place` may put the arguments' shapes on other devices than the default one."""
+    """Traces a program; `place` may put the arguments' shapes on other devices than the default one.
+
+    Raises:
+        ValueError: JAX is set not to compile.
+    """
+    if not program.jit:
+        raise ValueError("nothing is compiled while JAX_DISABLE_JIT is set")
     image = jax.ShapeDtypeStruct(program.shape, jnp.float32)
     adapt = jax.ShapeDtypeStruct((), jnp.float32)
     exposure = jax.eval_shape(partial(exposure_for, program.config), image, image)
-    return jax.jit(_function(program)).lower(*place((program.variables, image, image, adapt, exposure)))
+    return jax.jit(function_of(program)).lower(*place((program.variables, image, image, adapt, exposure)))
 
 
-def _function(program: Program) -> Callable[..., Any]:
+def function_of(program: Program) -> Callable[..., Any]:
+    """Returns what a program computes, as a function that is not compiled."""
     model = RPFNet(program.config, RuntimeOptions(precision=program.precision))
 
     def fuse(variables: Any, ir: Any, vis_y: Any, adapt: Any, exposure: Any) -> Any:

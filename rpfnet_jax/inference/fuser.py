@@ -225,15 +225,12 @@ class Fuser(ImageFuser):
             MemoryError: such a batch will not fit.
         """
         check_shapes(shape, shape)
-        program = self._program(shape)[0]
-        if not isinstance(program, jax.stages.Compiled):
-            raise ValueError("nothing is compiled while JAX_DISABLE_JIT is set")
-        return program
+        return engine.compile_program(self._described(shape)[0])
 
     def _program(self, shape: tuple[int, ...], features: bool = False) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """Returns the compiled network for a shape, and the variables that it takes."""
+        """Returns the network for a shape, compiled if JAX compiles at all, and the variables that it takes."""
         program, variables = self._described(shape, features)
-        return engine.compile_program(program), variables
+        return (engine.compile_program if program.jit else engine.function_of)(program), variables
 
     def _described(self, shape: tuple[int, ...], features: bool = False) -> tuple[engine.Program, dict[str, Any]]:
         config, variables = self.config, self.variables
@@ -363,7 +360,7 @@ def fusion_cost(net: Fuser, height: int, width: int) -> Cost:
     `running` mode has its norms folded into the convolutions and so fewer operations.
 
     Raises:
-        ValueError: a side is shorter than 16, or the backend does not count operations.
+        ValueError: a side is shorter than 16, JAX does not compile, or the backend does not count operations.
         MemoryError: such an image will not fit.
     """
     config = net.config
@@ -371,7 +368,7 @@ def fusion_cost(net: Fuser, height: int, width: int) -> Cost:
     program, _ = net._described((1, height, width, 1))
     # XLA counts no operations of native code.
     with native.without_native_code():
-        total = _flops(engine.compile_program.__wrapped__(program))
+        total = _flops(engine.lower_program(program).compile())
     transforms = config.stages * config.channels
     image = jax.ShapeDtypeStruct((transforms, height, width), jnp.float32)
     spectrum = jax.ShapeDtypeStruct((transforms, height, width // 2 + 1), jnp.complex64)

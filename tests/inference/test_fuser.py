@@ -15,7 +15,7 @@ from rpfnet_jax.data.color import luminance, restore_color, to_uint8
 from rpfnet_jax.data.images import write_image, write_png
 from rpfnet_jax.data.pairs import Pair
 from rpfnet_jax.files import InputWarning
-from rpfnet_jax.inference import BaselineFuser, Fuser, Sources, fuser, open_pair
+from rpfnet_jax.inference import BaselineFuser, Fuser, Sources, fuser, fusion_cost, open_pair
 from rpfnet_jax.model import ModelConfig, RPFNet, fold
 from rpfnet_jax.runtime import BackendError
 from rpfnet_jax.training import calibrate
@@ -297,4 +297,6 @@ def test_networks_run_without_jit(net):
         eager = net.fuse(IR[:16, :16], RGB[:16, :16], dtype="float32")
         with pytest.raises(ValueError, match="nothing is compiled while JAX_DISABLE_JIT is set"):
             net.compile((1, 16, 16, 1))
+        with pytest.raises(ValueError, match="nothing is compiled while JAX_DISABLE_JIT is set"):
+            fusion_cost(net, 16, 16)
     np.testing.assert_allclose(eager, net.fuse(IR[:16, :16], RGB[:16, :16], dtype="float32"), atol=1e-5)
