@@ -139,7 +139,7 @@ def _fuse_live(options: argparse.Namespace, net: ImageFuser) -> None:
                     if (line := meter.report()) is not None:
                         print(line, file=sys.stderr)
             except KeyboardInterrupt:
-                pass
+                pass  # The usual way to end it: the file is completed and the summary printed.
     print(meter.summary(), file=sys.stderr)
     if str(options.out) != "-":
         print(options.out)

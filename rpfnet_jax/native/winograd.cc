@@ -174,10 +174,8 @@ struct Scratch {
   }
 };
 
-template <int W>
-INLINE long padded(long channels) {
-  return (channels + W - 1) / W * W;
-}
+// A number of channels, rounded up to whole vectors of so many floats.
+INLINE long padded(long channels, long width) { return (channels + width - 1) / width * width; }
 
 // V of one tile: B^T d B for each block of W channels.
 template <int W>
@@ -247,7 +245,7 @@ INLINE bool scatter(const Problem& p, const Place& at, long stride, const float*
 template <int W, int R>
 INLINE void convolve_tiles(const Problem& p, const float* u, long first, long last) {
   static_assert(kTiles % R == 0, "whole products only");
-  const long v_stride = padded<W>(p.channels), m_stride = padded<W>(p.features);
+  const long v_stride = padded(p.channels, W), m_stride = padded(p.features, W);
   Scratch scratch(v_stride, m_stride);
   for (long start = first; start < last; start += kTiles) {
     const long count = std::min<long>(kTiles, last - start);
@@ -389,7 +387,7 @@ void convolve(const Problem& p, long size, long threads, int at_most, Schedule&&
   }
   // Narrow maps would leave lanes of wide vectors empty.
   const Kernel& kernel = best_kernel(p.channels <= 8 && p.features <= 8 ? std::min(at_most, 8) : at_most);
-  const long stride = (p.features + kernel.width - 1) / kernel.width * kernel.width;
+  const long stride = padded(p.features, kernel.width);
   auto u = std::make_shared<std::vector<float>>(36 * p.channels * stride);
   transform_kernel(p, stride, u->data());
   in_parallel(p.tiles(), kTiles, threads, schedule,

@@ -10,8 +10,9 @@ from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 from rpfnet_jax.files import one_line
+from rpfnet_jax.runtime import require
 from rpfnet_jax.video.pair import FramePair, FrameThread, nearest_frames
-from rpfnet_jax.video.read import DEFAULT_RATE, Frame, pyav, size, upright_image, video_stream
+from rpfnet_jax.video.read import DEFAULT_RATE, Frame, size, upright_image, video_stream
 
 # Seconds without data after which a network stream counts as broken.
 _TIMEOUT = 10.0
@@ -47,7 +48,7 @@ class LiveSource:
     """
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None):
-        self.url, self._av = url, pyav()
+        self.url, self._av = url, require("video")
         options = dict(options or {})
         kind = options.pop("format", None)
         try:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,11 +154,6 @@ def frame_rate(path: Path, fps: Fraction | float | int) -> Fraction:
     return rate
 
 
-def pyav() -> ModuleType:
-    """Imports PyAV, which is optional; raises ImportError with the command that installs it."""
-    return require("video")
-
-
 def _frames(path: Path, images: tuple[Path, ...]) -> Iterator[tuple[Fraction | None, StoredImage]]:
     """Decodes frames one at a time: (time stamp in seconds or None, image)."""
     return _image_frames(images) if images else _video_frames(path)
@@ -218,7 +212,7 @@ class _Header(NamedTuple):
 
 
 def _read_header(path: Path) -> _Header:
-    av = pyav()
+    av = require("video")
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container)
@@ -234,7 +228,7 @@ def _read_header(path: Path) -> _Header:
 
 def video_stream(container: Any) -> Any:
     """Returns the first video stream that is not an attached cover image, None if there is none."""
-    cover = pyav().stream.Disposition.attached_pic
+    cover = require("video").stream.Disposition.attached_pic
     return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
 
 
@@ -244,7 +238,7 @@ def _video_frames(path: Path) -> Iterator[tuple[Fraction | None, StoredImage]]:
     Raises:
         ClipError: If data are damaged, or the last frame ends more than one frame before the end in the header.
     """
-    av = pyav()
+    av = require("video")
     read, first, last, lasts = 0, None, None, Fraction(0)
     try:
         with av.open(str(path)) as container:

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rpfnet_jax.files import one_line, replacing
-from rpfnet_jax.video.read import Clip, ClipError, frame_rate, pyav
+from rpfnet_jax.runtime import require
+from rpfnet_jax.video.read import Clip, ClipError, frame_rate
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # AVCOL_SPC_BT709, AVCOL_PRI_BT709, AVCOL_TRC_BT709 and AVCOL_RANGE_MPEG of FFmpeg are all 1.
@@ -77,7 +78,7 @@ class ClipWriter:
             raise ClipError(self.path, f"the name of a clip must end in {', '.join(_FORMATS)}")
         if not 0 <= quality <= 51:
             raise ClipError(self.path, f"quality must lie in 0..51, got {quality}")
-        self._av = pyav()
+        self._av = require("video")
         self._codec = "libx264rgb" if lossless else "libx264"
         if self._codec not in self._av.codecs_available:
             raise ClipError(self.path, f"this PyAV has no H.264 encoder ({self._codec}); install it from PyPI")
@@ -230,7 +231,7 @@ class _Sound:
 
     def __init__(self, source: Clip, target: Any):
         self._path, self._target, self._start = source.path, target, source.start
-        self._av = pyav()
+        self._av = require("video")
         self._container: Any = None
         self._packets: Any = iter(())
         self._next: Any = None

@@ -91,7 +91,7 @@ static int run(const Case& c, Pool& pool, int at_most) {
     return compare(c, y.data(), p);
   }
   // The widest kernel, compiled for any processor.
-  const long stride = (c.features + 15) / 16 * 16;
+  const long stride = padded(c.features, 16);
   std::vector<float> u(36 * c.channels * stride);
   transform_kernel(p, stride, u.data());
   convolve_tiles<16, 12>(p, u.data(), 0, p.tiles());
