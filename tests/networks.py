@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.training import Networks, TrainState
 
 
@@ -33,11 +34,17 @@ def random_variables(module: nn.Module, *inputs: Any, seed: int = 0) -> dict:
     return jax.device_put(fill(jax.eval_shape(module.init, jax.random.key(0), *inputs), seed))
 
 
+def network_variables(config: ModelConfig, seed: int = 0) -> dict:
+    """Makes the variables of the network that a configuration describes."""
+    image = np.zeros((1, 16, 16, 1), np.float32)
+    return random_variables(RPFNet(config), image, image, seed=seed)
+
+
 def random_state(networks: Networks, optimizer: optax.GradientTransformation, averaged: bool = False) -> TrainState:
     """Makes a state as `create_state` does, of other values."""
-    image, features = (jnp.zeros((1, 16, 16, channels)) for channels in (1, networks.fusion.config.channels))
-    variables = {"fusion": random_variables(networks.fusion, image, image)}
+    variables = {"fusion": network_variables(networks.fusion.config)}
     if networks.auxiliary is not None:
+        features = jnp.zeros((1, 16, 16, networks.fusion.config.channels))
         variables["auxiliary"] = random_variables(networks.auxiliary, features)
     params, statistics = (
         {name: tree.get(kind, {}) for name, tree in variables.items()} for kind in ("params", "batch_stats")

@@ -17,7 +17,7 @@ from rpfnet_jax.inference import Fuser, load
 from rpfnet_jax.model import ModelConfig, RPFNet, fold
 from rpfnet_jax.ops import filters, tone
 from rpfnet_jax.weights import FusionDefaults, Weights, shipped_names
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -47,8 +47,7 @@ def luminances(size, seed=0):
 def network(case):
     """Configuration, parameters as NumPy arrays, and a function of luminances that returns all outputs."""
     config, mode = CASES[case]
-    image = np.zeros((1, 16, 16, 1), np.float32)
-    variables = random_variables(RPFNet(config), image, image)
+    variables = network_variables(config)
     apply = jax.jit(functools.partial(RPFNet(config).apply, variables, norm=mode, features=True))
     variables = jax.tree.map(np.asarray, variables)
     if mode == "running":

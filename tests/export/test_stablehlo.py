@@ -12,9 +12,9 @@ from rpfnet_jax.export import Network, load, to_stablehlo
 from rpfnet_jax.export.exported import PLATFORMS
 from rpfnet_jax.files import FileError
 from rpfnet_jax.inference import Fuser
-from rpfnet_jax.model import ModelConfig, RPFNet
+from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import Weights
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 SIZES = [(17, 31), (18, 24)]
 CONFIG = ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum", details=3)
@@ -43,8 +43,7 @@ np.savez(out, platforms=program.platforms, **found)
 
 @pytest.fixture(scope="module")
 def weights():
-    image = np.zeros((1, 16, 16, 1), np.float32)
-    return Weights(CONFIG, random_variables(RPFNet(CONFIG), image, image))
+    return Weights(CONFIG, network_variables(CONFIG))
 
 
 def write(network, path):

@@ -9,7 +9,7 @@ import pytest
 from rpfnet_jax.model import ModelConfig, RPFNet, variable_shapes
 from rpfnet_jax.model.layers import NormContext
 from rpfnet_jax.model.transformer import WINDOW, TransformerBlock
-from tests.networks import random_variables
+from tests.networks import network_variables, random_variables
 
 CASES = {
     "transformer": {"fusion_block": "transformer"},
@@ -45,7 +45,7 @@ def test_what_is_left_out_has_no_parameters(fields, expected, gone, share_stages
 def test_batch_equals_one_by_one_and_any_size_is_kept(fields, flir_patches):
     model = RPFNet(ModelConfig(channels=8, stages=2, **fields))
     ir, vis = (side[:, :29, :34] for side in flir_patches)
-    variables = random_variables(model, ir, vis)
+    variables = network_variables(model.config)
     apply = jax.jit(model.apply)
     together = apply(variables, ir, vis)
     assert together.shape == ir.shape
@@ -58,7 +58,7 @@ def test_features_have_none_where_there_is_no_branch(flir_patches):
 
     def features(**fields):
         model = RPFNet(ModelConfig(channels=4, stages=2, **fields))
-        variables = random_variables(model, ir, vis)
+        variables = network_variables(model.config)
         return jax.jit(lambda: model.apply(variables, ir, vis, features=True)[1])()
 
     for stage in features(cpm=False, residual_prior=False):
@@ -76,7 +76,7 @@ def test_without_a_cpm_the_branches_do_not_hear_of_each_other(flir_patches):
     moved = {}
     for cpm in (True, False):
         model = RPFNet(ModelConfig(channels=4, stages=2, cpm=cpm))
-        variables = random_variables(model, ir, vis)
+        variables = network_variables(model.config)
         # Adding the same to both sources leaves the residual map as it is.
         apply = jax.jit(lambda a, b, model=model, v=variables: model.apply(v, a, b, features=True)[1][-1])
         stages = [apply(a, b) for a, b in ((ir, vis), (ir**2, vis - ir + ir**2))]

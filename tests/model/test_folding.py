@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rpfnet_jax.model import ModelConfig, RPFNet, fold
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from tests.networks import random_variables
 def test_folding_changes_nothing(flir_patches, reading, fields):
     config = ModelConfig.preset(reading, channels=4, stages=2, **fields)
     ir, vis = (side[:1, :20, :23] for side in flir_patches)
-    variables = random_variables(RPFNet(config), ir, vis)
+    variables = network_variables(config)
     expected = jax.jit(lambda v: RPFNet(config).apply(v, ir, vis, norm="running"))(variables)
     folded_config, folded = fold(config, variables)
     assert set(folded) == {"params"}

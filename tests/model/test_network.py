@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rpfnet_jax import native
 from rpfnet_jax.model import AuxiliaryDecoder, ModelConfig, RPFNet, RuntimeOptions, init_variables
 from rpfnet_jax.ops import spectral
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 SMALL = ModelConfig(channels=8, stages=2)
 
@@ -41,8 +41,7 @@ def network():
 def trained(reading: str):
     """A small network of one reading; its running statistics are as after some training."""
     model = RPFNet(ModelConfig.preset(reading, channels=8, stages=2))
-    image = jnp.zeros((1, 16, 16, 1))
-    return model, random_variables(model, image, image)
+    return model, network_variables(model.config)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +137,7 @@ def test_features_are_those_of_every_stage(reading, flir_patches):
 def test_unused_attention_of_the_released_reading_costs_nothing(flir_patches):
     def optimised(config):
         model = RPFNet(config)
-        variables = random_variables(model, *flir_patches)
+        variables = network_variables(config)
         # XLA counts no operations of native code.
         with native.without_native_code():
             compiled = jax.jit(model.apply).lower(variables, *flir_patches).compile()

@@ -9,7 +9,7 @@ import pytest
 from rpfnet_jax.model import ModelConfig, RPFNet, fold, init_variables, variable_shapes
 from rpfnet_jax.ops.filters import starlet
 from rpfnet_jax.ops.tone import exposed_sum
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 CONFIG = ModelConfig(channels=8, stages=2, norm="none")
 apply = jax.jit(RPFNet(CONFIG).apply, static_argnames=("norm", "features"))
@@ -57,7 +57,7 @@ def test_signals_neither_die_nor_explode_at_the_start(variables, images):
 
 def test_a_silent_head_gives_the_base(images):
     model = RPFNet(ModelConfig(channels=8, stages=1, base="exposed_sum"))
-    variables = random_variables(model, *images)
+    variables = network_variables(model.config)
     out = variables["params"]["head"]["out"]
     variables["params"]["head"]["out"] = jax.tree.map(jnp.zeros_like, out)
     bounded = jnp.clip(exposed_sum(*images), 0.5 / 255, 1 - 0.5 / 255)
@@ -66,7 +66,7 @@ def test_a_silent_head_gives_the_base(images):
 
 def test_the_head_weighs_details_of_both_sources(images):
     config = ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum", details=2)
-    variables = random_variables(RPFNet(config), *images)
+    variables = network_variables(config)
     out = variables["params"]["head"]["out"]
     assert out["kernel"].shape == (3, 3, 2, 5)
     # Only a bias is not zero: that of the map that weighs the infrared image's second scale.
@@ -83,6 +83,6 @@ def test_the_head_weighs_details_of_both_sources(images):
 def test_black_and_white_have_finite_gradients():
     model = RPFNet(ModelConfig(channels=4, stages=1, norm="none", base="exposed_sum"))
     image = jnp.concatenate([jnp.zeros((1, 8, 16, 1)), jnp.ones((1, 8, 16, 1))], axis=1)
-    variables = random_variables(model, image, image)
+    variables = network_variables(model.config)
     gradient = jax.jit(jax.grad(lambda params, image: model.apply({"params": params}, image, image).sum(), (0, 1)))
     chex.assert_tree_all_finite(gradient(variables["params"], image))

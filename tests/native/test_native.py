@@ -13,14 +13,9 @@ import pytest
 
 from rpfnet_jax import native
 from rpfnet_jax.ops.convolution import conv2d
+from tests.ops.test_convolution import xla
 
 built = pytest.mark.skipif(not native.suits((3, 3, 32, 32)), reason=f"native convolutions: {native.STATUS}")
-
-
-def xla(x, kernel, dilation=1):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", rhs_dilation=(dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def operands(*sizes, channels, features):

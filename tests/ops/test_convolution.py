@@ -11,7 +11,7 @@ import pytest
 from rpfnet_jax.ops.convolution import conv2d, kernel_gradient, mix_channels, split_phases
 
 
-def xla(x, kernel, dilation):
+def xla(x, kernel, dilation=1):
     dimensions = ("NHWC", "HWIO", "NHWC")
     pad = (kernel.shape[0] - 1) * dilation // 2
     return jax.lax.conv_general_dilated(

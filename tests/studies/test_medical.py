@@ -1,15 +1,14 @@
 """The medical study: both sets, in the role that the weights were trained for, beside Table 6."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from medical import PAPER, measure, table
 from rpfnet_jax.data.images import read_image, write_png
 from rpfnet_jax.metrics import COLUMNS, to_gray8
-from rpfnet_jax.model import ModelConfig, RPFNet
+from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import Weights, save_weights
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +24,8 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("functional", [None, "ir"])
 def test_both_sets_are_measured_and_keep_the_functional_colour(data, tmp_path, functional):
-    config, image = ModelConfig(channels=4, stages=1), jnp.zeros((1, 16, 16, 1))
-    variables = random_variables(RPFNet(config), image, image)
+    config = ModelConfig(channels=4, stages=1)
+    variables = network_variables(config)
     training = {"data": {"functional": functional}} if functional else {}
     path = tmp_path / "weights.safetensors"
     save_weights(path, Weights(config, variables, training=training))

@@ -6,7 +6,7 @@ import pytest
 
 from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.training import calibrate
-from tests.networks import random_variables
+from tests.networks import network_variables
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,7 @@ def patches(flir_patches):
 @pytest.fixture(scope="module")
 def network():
     model = RPFNet(ModelConfig.preset("released", channels=8, stages=2))
-    image = np.zeros((1, 16, 16, 1), np.float32)
-    return model, random_variables(model, image, image)
+    return model, network_variables(model.config)
 
 
 def split(batch, size):

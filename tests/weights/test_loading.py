@@ -11,6 +11,7 @@ import pytest
 import rpfnet_jax
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import Weights, WeightsError, load_weights, loading, save_weights, shipped_names
+from tests.networks import network_variables
 
 FOLDER = Path(loading.__file__).parent
 
@@ -64,15 +65,15 @@ def test_a_changed_or_missing_file_is_refused(tmp_path, monkeypatch):
         load_weights(name)
 
 
-def test_a_workdir_is_loaded_from_its_weights_file(random_variables, tmp_path):
+def test_a_workdir_is_loaded_from_its_weights_file(tmp_path):
     """The file is written with every checkpoint; a damaged one is named."""
     config = ModelConfig(channels=4, stages=1)
     path = tmp_path / "weights.safetensors"
-    save_weights(path, Weights(config, random_variables(config), provenance={"checkpoint": {"step": 3}}))
+    save_weights(path, Weights(config, network_variables(config), provenance={"checkpoint": {"step": 3}}))
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     loaded = load_weights(tmp_path)
     assert (loaded.model, loaded.provenance) == (config, {"checkpoint": {"step": 3}})
-    chex.assert_trees_all_equal(loaded.variables, random_variables(config))
+    chex.assert_trees_all_equal(loaded.variables, network_variables(config))
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(WeightsError, match=r"weights\.safetensors is not a readable safetensors file"):
         load_weights(tmp_path)

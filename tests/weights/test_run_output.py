@@ -12,6 +12,7 @@ from scipy.special import logit
 from rpfnet_jax.model import ModelConfig, RPFNet
 from rpfnet_jax.recipes import base
 from rpfnet_jax.weights import FusionDefaults, RunOutput
+from tests.networks import network_variables
 
 CONFIG = ModelConfig(channels=4, stages=1)
 
@@ -25,8 +26,8 @@ def record_of(**options):
 
 
 @pytest.fixture(scope="module")
-def variables(random_variables):
-    return random_variables(CONFIG)
+def variables():
+    return network_variables(CONFIG)
 
 
 def test_contrast_multiplies_the_logits_and_nothing_else(variables):

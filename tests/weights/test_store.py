@@ -11,13 +11,14 @@ from safetensors.numpy import save_file
 
 from rpfnet_jax.model import ModelConfig
 from rpfnet_jax.weights import FusionDefaults, Weights, WeightsError, load_weights, save_weights
+from tests.networks import network_variables
 
 
 @pytest.fixture(scope="module")
-def weights(random_variables):
+def weights():
     config = ModelConfig.preset("released", channels=4, stages=2)
     defaults = FusionDefaults("adaptive", 0.2, "studio")
-    return Weights(config, random_variables(config), defaults, {"seed": 3}, {"calibrated": {"patches": 4}})
+    return Weights(config, network_variables(config), defaults, {"seed": 3}, {"calibrated": {"patches": 4}})
 
 
 def test_round_trip_is_bit_equal(weights, tmp_path):
@@ -45,9 +46,9 @@ def test_files_from_before_the_fields_of_the_ablations_are_read(weights, tmp_pat
     chex.assert_trees_all_equal(loaded.variables, weights.variables)
 
 
-def test_weights_of_a_network_without_some_modules_round_trip(random_variables, tmp_path):
+def test_weights_of_a_network_without_some_modules_round_trip(tmp_path):
     config = ModelConfig(channels=4, stages=1, fusion_block="transformer", cpm=False, residual_prior=False)
-    variables = random_variables(config)
+    variables = network_variables(config)
     path = tmp_path / "w.safetensors"
     save_weights(path, Weights(config, variables))
     loaded = load_weights(path)
